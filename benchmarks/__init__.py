@@ -1,0 +1,1 @@
+"""What is measured: recordings, windows, representations, protocols, metrics."""

@@ -1,0 +1,1 @@
+"""Scores of predictions; table.py lists them by name."""

@@ -1,0 +1,1 @@
+"""What an encoder sees, one file each; table.py lists them by name."""

@@ -1,0 +1,1 @@
+"""Who learns: one subject's side (encoders, objectives, training)."""

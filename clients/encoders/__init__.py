@@ -1,0 +1,1 @@
+"""Networks, one file each; table.py lists them by name."""

@@ -1,0 +1,33 @@
+"""What every encoder is: a description that builds a network for the shape of its input."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import nn
+
+
+class Encoder(ABC):
+    """Description of a network. It holds no weights, so one description serves all cells of a study."""
+
+    @abstractmethod
+    def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        """Network with freshly initialised weights, drawn from torch's current random state.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape of one window's representation, without the batch axis.
+        outputs : int
+            Size of the last layer.
+
+        Returns
+        -------
+        torch.nn.Module
+            From (batch, *shape) float32 to (batch, outputs).
+
+        Raises
+        ------
+        StudyError
+            The encoder cannot take that shape.
+        """

@@ -1,0 +1,1 @@
+"""Losses that an encoder is trained with, one file each; table.py lists them by name."""

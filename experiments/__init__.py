@@ -1,0 +1,1 @@
+"""What is asked: studies, the runner, results, statistics, reports."""

@@ -1,0 +1,1 @@
+"""What a study ends in: tables and figures made from the rows."""

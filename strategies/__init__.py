@@ -1,0 +1,1 @@
+"""How subjects learn together or in sequence."""

@@ -1,0 +1,1 @@
+"""Subjects met one after another, on the Avalanche template."""

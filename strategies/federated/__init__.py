@@ -1,0 +1,1 @@
+"""Subjects as the clients of a federation, under Flower aggregators."""

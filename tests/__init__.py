@@ -1,0 +1,1 @@
+"""A package, because avalanche-lib installs a top-level `tests` that would shadow a plain folder."""

@@ -1,0 +1,29 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _real_data() -> Path | None:
+    named = os.environ.get("UNSEEN_DATA")
+    folder = Path(named) if named else Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of the real recordings; tests that need it are skipped where it is not there."""
+    folder = _real_data()
+    if folder is None:
+        pytest.skip("no real recordings: set UNSEEN_DATA, or put them in ../shared/data")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _private_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches and data never touch the user's own folders."""
+    monkeypatch.setenv("UNSEEN_CACHE", str(tmp_path_factory.getbasetemp() / "unseen-cache"))
