@@ -1,5 +1,256 @@
-"""Normalisation modes: whose statistics make the windows of different subjects comparable."""
-# (implemented per brief)
-from typing import Literal
+"""Normalisation modes: whose statistics make the windows of different subjects comparable.
+
+A mode is fitted from *statistics* of subjects, which merge; so a federation sums what its clients tell it, and a
+stream grows subject by subject, through the same code that pools.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+
+from benchmarks.errors import LearningError
+from benchmarks.windows import FloatArray, Windows
 
 Geometry = Literal["vector", "channels", "spd"]
+"""Vectors: a standard score per feature. Channels (n, C, T): per channel, over windows and time. SPD: congruence."""
+
+Transform = Callable[[FloatArray], FloatArray]
+
+
+class Statistics(ABC):
+    """What is known of the windows met so far."""
+
+    @abstractmethod
+    def merge(self, other: Self) -> Self:
+        """Statistics of the windows of both."""
+
+    @abstractmethod
+    def transform(self) -> Transform:
+        """Map that makes windows with these statistics standard."""
+
+
+@dataclass(frozen=True, eq=False)
+class Moments(Statistics):
+    """Number, mean and sum of squared deviations: they merge exactly.
+
+    Parameters
+    ----------
+    count : float
+        Samples that were averaged.
+    mean, squares : ndarray
+        Mean and sum of squared deviations, in float64, shaped to broadcast against one window.
+
+    Notes
+    -----
+    Merging is the pairwise update of Chan, Golub and LeVeque (1983, The American Statistician 37(3)).
+    """
+
+    count: float
+    mean: FloatArray
+    squares: FloatArray
+
+    @classmethod
+    def over(cls, x: FloatArray, axes: tuple[int, ...]) -> Moments:
+        """Moments of x over `axes`; the first axis, windows, is dropped and the others stay with length one."""
+        x = np.asarray(x, dtype=np.float64)
+        mean = x.mean(axis=axes, keepdims=True)
+        squares = ((x - mean) ** 2).sum(axis=axes, keepdims=True)
+        return cls(float(np.prod([x.shape[axis] for axis in axes])), mean[0], squares[0])
+
+    def merge(self, other: Moments) -> Moments:
+        """Moments of the windows of both."""
+        count = self.count + other.count
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.count / count)
+        squares = self.squares + other.squares + delta**2 * (self.count * other.count / count)
+        return Moments(count, mean, squares)
+
+    def transform(self) -> Transform:
+        """Standard score; a feature that never varies is only centred."""
+        scale = np.sqrt(self.squares / self.count)
+        # Rounding leaves a constant feature with a tiny spread; dividing by that would blow noise up.
+        scale[scale <= 1e-12 * np.maximum(1.0, np.abs(self.mean))] = 1.0
+        mean = self.mean
+        return lambda x: (x - mean) / scale
+
+
+@dataclass(frozen=True, eq=False)
+class Covariances(Statistics):
+    """Covariance matrices themselves: their Riemannian mean is no sum over subjects, so they cannot be told in short.
+
+    Parameters
+    ----------
+    matrices : ndarray, shape (n, C, C)
+        Symmetric positive definite.
+    """
+
+    matrices: FloatArray
+
+    def merge(self, other: Covariances) -> Covariances:
+        """All matrices of both."""
+        return Covariances(np.concatenate([self.matrices, other.matrices]))
+
+    def transform(self) -> Transform:
+        """Congruence by the inverse square root of the Riemannian mean (Zanini et al. 2018, doi:10.1109/TBME.2017.2742541).
+
+        Raises
+        ------
+        LearningError
+            A matrix is not positive definite.
+        """
+        from pyriemann.geometry.base import invsqrtm
+        from pyriemann.geometry.mean import mean_riemann
+
+        try:
+            whitener = invsqrtm(mean_riemann(self.matrices))
+        except ValueError as error:
+            raise LearningError(f"A covariance matrix is not positive definite: {error}") from error
+        return lambda x: whitener @ x @ whitener
+
+
+STATISTICS: Mapping[Geometry, Callable[[FloatArray], Statistics]] = {
+    "vector": lambda x: Moments.over(x, (0,)),
+    "channels": lambda x: Moments.over(x, (0, 2)),
+    "spd": Covariances,
+}
+"""Statistics of windows x (n, ...) by geometry."""
+
+
+class Normalizer(ABC):
+    """Makes windows comparable; it learns by returning a new one, so a predictor keeps the one that it was given."""
+
+    def learn(self, statistics: Statistics) -> Normalizer:
+        """Normaliser that has met these statistics too; those that use no shared statistics return themselves."""
+        del statistics
+        return self
+
+    @abstractmethod
+    def __call__(self, windows: Windows) -> FloatArray:
+        """Normalised representation, shape (n, ...), same order."""
+
+
+class Identity(Normalizer):
+    """Leaves windows as they are."""
+
+    def __call__(self, windows: Windows) -> FloatArray:
+        """See `Normalizer`."""
+        return windows.x
+
+
+class Shared(Normalizer):
+    """One map for all subjects, from the statistics of those that were learned from; the identity before the first."""
+
+    def __init__(self, statistics: Statistics | None = None) -> None:
+        self._statistics = statistics
+        self._transform = (lambda x: x) if statistics is None else statistics.transform()
+
+    def learn(self, statistics: Statistics) -> Shared:
+        """See `Normalizer`."""
+        return Shared(statistics if self._statistics is None else self._statistics.merge(statistics))
+
+    def __call__(self, windows: Windows) -> FloatArray:
+        """See `Normalizer`."""
+        return self._transform(windows.x)
+
+
+class Own(Normalizer):
+    """Each subject by the statistics of its own windows in the call, without their labels: transductive."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+
+    def __call__(self, windows: Windows) -> FloatArray:
+        """See `Normalizer`."""
+        x = np.empty(windows.x.shape, dtype=np.float64)
+        for subject in windows.subjects:
+            mine = windows.subject == subject
+            x[mine] = STATISTICS[self._geometry](windows.x[mine]).transform()(windows.x[mine])
+        return x
+
+
+class Normalization(ABC):
+    """A mode.
+
+    Attributes
+    ----------
+    transductive : bool
+        Whether it uses unlabelled windows of the subject that is scored.
+    order : {"any", "together", "in_sequence"}
+        Which strategies it makes sense for: those that meet subjects together, in sequence, or any.
+    shares : bool
+        Whether subjects tell their statistics to others.
+    """
+
+    transductive: ClassVar[bool] = False
+    order: ClassVar[Literal["any", "together", "in_sequence"]] = "any"
+    shares: ClassVar[bool] = False
+
+    @abstractmethod
+    def start(self, geometry: Geometry) -> Normalizer:
+        """Normaliser before any subject is met."""
+
+
+@dataclass(frozen=True)
+class Training(Normalization):
+    """Statistics of all training subjects. In sequence it would leak those still to come, so it is refused there."""
+
+    order: ClassVar[Literal["any", "together", "in_sequence"]] = "together"
+    shares: ClassVar[bool] = True
+
+    def start(self, geometry: Geometry) -> Normalizer:
+        """See `Normalization`."""
+        del geometry
+        return Shared()
+
+
+@dataclass(frozen=True)
+class Stream(Normalization):
+    """Statistics of the subjects met so far, the current one included."""
+
+    order: ClassVar[Literal["any", "together", "in_sequence"]] = "in_sequence"
+    shares: ClassVar[bool] = True
+
+    def start(self, geometry: Geometry) -> Normalizer:
+        """See `Normalization`."""
+        del geometry
+        return Shared()
+
+
+@dataclass(frozen=True)
+class SubjectUnlabelled(Normalization):
+    """Each subject by its own windows, without labels; for covariances this is re-centring."""
+
+    transductive: ClassVar[bool] = True
+
+    def start(self, geometry: Geometry) -> Normalizer:
+        """See `Normalization`."""
+        return Own(geometry)
+
+
+@dataclass(frozen=True)
+class Unnormalized(Normalization):
+    """Windows as they are."""
+
+    def start(self, geometry: Geometry) -> Normalizer:
+        """See `Normalization`."""
+        del geometry
+        return Identity()
+
+
+NORMALIZATIONS: Mapping[str, str] = {
+    "training": "benchmarks.normalization:Training",
+    "stream": "benchmarks.normalization:Stream",
+    "subject_unlabelled": "benchmarks.normalization:SubjectUnlabelled",
+    "none": "benchmarks.normalization:Unnormalized",
+}
+
+
+def fitted(mode: Normalization, windows: Windows, geometry: Geometry) -> Normalizer:
+    """Normaliser that has met all of `windows` at once: what a strategy that pools subjects uses."""
+    normalizer = mode.start(geometry)
+    return normalizer.learn(STATISTICS[geometry](windows.x)) if mode.shares else normalizer

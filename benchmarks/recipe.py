@@ -82,7 +82,9 @@ class Recipe:
             length = round(self.windows.length_s * prepared.info["sfreq"])
             # Flaws are looked for before filtering, which would smear a flat or clipped stretch out of sight.
             ratio = raw.info["sfreq"] / prepared.info["sfreq"]
-            bad.append(unusable_windows(flaws_of, np.round(starts * ratio).astype(int), round(length * ratio)))
+            bad.append(
+                unusable_windows(flaws_of, np.round(starts * ratio).astype(int), round(length * ratio))
+            )
             parts.append(
                 Windows(
                     x=self.representation(prepared.get_data(), prepared.info["sfreq"], starts, length),
@@ -123,7 +125,9 @@ class Recipe:
         counts = {reason: int(mask.sum()) for reason, mask in bad.items() if mask.any()}
         told = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         if counts and self.treatment == "fail":
-            raise SignalError(f"{subject}: unusable windows ({told} of {len(windows)}), and quality says fail.")
+            raise SignalError(
+                f"{subject}: unusable windows ({told} of {len(windows)}), and quality says fail."
+            )
         # No encoder can learn from NaN, so "keep" keeps only what is finite.
         out = nan if self.treatment == "keep" else np.any(list(bad.values()), axis=0)
         if out.all():

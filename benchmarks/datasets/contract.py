@@ -136,5 +136,7 @@ class RecordingDataset(Dataset):
     def load(self, subject: str, task: Task, recipe: Recipe | None) -> SubjectWindows:
         """Windows of one subject, as `Dataset.load` says."""
         if recipe is None:
-            raise StudyError(f"{self.card.name} holds recordings: the study must say windows and a representation.")
+            raise StudyError(
+                f"{self.card.name} holds recordings: the study must say windows and a representation."
+            )
         return recipe(self.read(subject), task)

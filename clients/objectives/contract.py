@@ -27,5 +27,3 @@ class Objective(ABC):
     @abstractmethod
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Class probabilities (n, K) from outputs (n, outputs), in `torch.float64`."""
-
-

@@ -1,0 +1,3 @@
+"""Encoders by name."""
+
+ENCODERS = {"mlp": "clients.encoders.mlp:MLP"}

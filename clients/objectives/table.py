@@ -1,0 +1,3 @@
+"""Objectives by name."""
+
+OBJECTIVES = {"cross_entropy": "clients.objectives.cross_entropy:CrossEntropy"}

@@ -1,0 +1,139 @@
+"""How one side trains a network: the optimiser, the minibatches, the random state."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from benchmarks.errors import LearningError
+from benchmarks.randomness import derive
+from benchmarks.windows import FloatArray, IntArray
+from clients.objectives.contract import Loss
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+
+OPTIMIZERS: Mapping[Optimizer, Callable[..., torch.optim.Optimizer]] = {
+    "sgd": torch.optim.SGD,
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """How weights are updated.
+
+    Parameters
+    ----------
+    optimizer : {"sgd", "adam", "adamw"}
+        Update rule.
+    learning_rate, weight_decay : float
+        Step size and L2 (AdamW: decoupled) decay.
+    batch_size : int
+        Windows in a minibatch; the last of a training epoch may be smaller.
+    """
+
+    optimizer: Optimizer = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: Annotated[int, Field(gt=0)] = 64
+
+    def optimizer_of(self, model: nn.Module) -> torch.optim.Optimizer:
+        """Fresh optimiser of the model's parameters."""
+        return OPTIMIZERS[self.optimizer](
+            model.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+
+
+def tensors(x: FloatArray, y: IntArray) -> tuple[Tensor, Tensor]:
+    """Inputs in float32 and labels in int64, as fresh tensors that share no memory with the arrays."""
+    return torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.int64)
+
+
+def class_counts(y: IntArray, classes: int) -> IntArray:
+    """Windows of each class, shape (K,)."""
+    return np.bincount(y, minlength=classes).astype(np.int64)
+
+
+def train_epoch(
+    model: nn.Module,
+    data: tuple[Tensor, Tensor],
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    batch_size: int,
+    generator: torch.Generator,
+) -> float:
+    """One training epoch over shuffled minibatches.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Trained in place; it is left in train mode.
+    data : tuple of Tensor
+        Inputs (n, ...) and labels (n,).
+    loss : callable
+        Mean loss of outputs and labels.
+    optimizer : torch.optim.Optimizer
+        Of the model's parameters.
+    batch_size : int
+        Windows in a minibatch.
+    generator : torch.Generator
+        Source of the shuffling alone.
+
+    Returns
+    -------
+    float
+        Mean loss over the windows, each scored before the step that it takes part in.
+
+    Raises
+    ------
+    LearningError
+        The loss is no longer finite.
+    """
+    x, y = data
+    model.train()
+    total = torch.zeros(())
+    for batch in torch.randperm(len(x), generator=generator).split(batch_size):
+        optimizer.zero_grad(set_to_none=True)
+        value = loss(model(x[batch]), y[batch])
+        value.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        total += value.detach() * len(batch)
+    mean = float(total) / len(x)
+    if not np.isfinite(mean):
+        raise LearningError(
+            "Training diverged: the loss is not finite. Try a smaller training.learning_rate."
+        )
+    return mean
+
+
+@contextmanager
+def seeded(*names: str | int) -> Iterator[None]:
+    """Inside, every global random source starts from the names; outside, nothing has happened.
+
+    Flower samples clients from Python's global source, dropout and initial weights come from torch's.
+    """
+    seed = derive(*names)
+    python, numpy, gradient = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries below us draw from the global source)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(gradient)
+
+
+def torch_generator(*names: str | int) -> torch.Generator:
+    """Generator of torch that is seeded by the names."""
+    return torch.Generator().manual_seed(derive(*names))
