@@ -1,0 +1,40 @@
+"""What a reader must know of a study before its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Header:
+    """Name, question and terms of a study, as the table, the tracker and the pages show them.
+
+    Parameters
+    ----------
+    study, question, dataset, task : str
+        Names, and the question in the user's words.
+    classes : tuple of str
+        Names of the classes.
+    configurations : tuple of str
+        Labels in the order of the study file.
+    reference : str
+        Label of the configuration that all others are compared with.
+    metric, level : str
+        Primary metric, and the level at which it is shown (``"window"`` or ``"trial"``).
+    simulated : bool
+        True where no person ever was in the cohort.
+    notes : tuple of str
+        Lines under the table: preprocessing, windows, left-out subjects, unusable signals.
+    """
+
+    study: str
+    question: str
+    dataset: str
+    task: str
+    classes: tuple[str, ...]
+    configurations: tuple[str, ...]
+    reference: str
+    metric: str
+    level: str
+    simulated: bool
+    notes: tuple[str, ...] = ()

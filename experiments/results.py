@@ -1,0 +1,304 @@
+"""One SQLite file a study: the only truth about its cells, their rows and predictions. Only the driver writes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.errors import ResultsError
+
+SCHEMA_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS cells (
+    digest TEXT PRIMARY KEY,
+    study TEXT NOT NULL, dataset TEXT NOT NULL, task TEXT NOT NULL, configuration TEXT NOT NULL,
+    representation TEXT NOT NULL, normalization TEXT NOT NULL, protocol TEXT NOT NULL, fold TEXT NOT NULL,
+    encoder TEXT NOT NULL, objective TEXT NOT NULL, strategy TEXT NOT NULL, variant TEXT NOT NULL,
+    seed INTEGER NOT NULL, stream INTEGER NOT NULL,
+    transductive INTEGER NOT NULL, simulated INTEGER NOT NULL,
+    status TEXT NOT NULL CHECK (status IN ('done', 'failed')), cause TEXT,
+    compute_s REAL NOT NULL, finished_at REAL NOT NULL, provenance TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS scores (
+    digest TEXT NOT NULL REFERENCES cells (digest) ON DELETE CASCADE,
+    step INTEGER NOT NULL, final INTEGER NOT NULL,
+    subject TEXT NOT NULL, target TEXT NOT NULL, grouping TEXT NOT NULL, level TEXT NOT NULL,
+    metric TEXT NOT NULL, value REAL, reason TEXT,
+    PRIMARY KEY (digest, final, step, subject, target, level, metric)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS predictions (
+    digest TEXT NOT NULL REFERENCES cells (digest) ON DELETE CASCADE,
+    subject TEXT NOT NULL, target TEXT NOT NULL, arrays BLOB NOT NULL,
+    PRIMARY KEY (digest, subject, target)
+) WITHOUT ROWID;
+CREATE VIEW IF NOT EXISTS rows AS
+    SELECT c.digest, c.study, c.dataset, c.task, c.configuration, c.representation, c.normalization, c.protocol,
+           c.fold, c.encoder, c.objective, c.strategy, c.variant, c.seed, c.stream AS "order", s.step, s.final,
+           s.subject, s.target, s.grouping, s.level, s.metric, s.value, s.reason, c.transductive, c.simulated
+    FROM scores AS s JOIN cells AS c USING (digest);
+"""
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """What is known of a cell besides its scores; the columns of the table `cells`.
+
+    ``stream`` is the number of the order of subjects ("order" is a word of SQL); ``provenance`` holds the parts as
+    they were configured, versions, git commit and data fingerprint.
+    """
+
+    digest: str
+    study: str
+    dataset: str
+    task: str
+    configuration: str
+    representation: str
+    normalization: str
+    protocol: str
+    fold: str
+    encoder: str
+    objective: str
+    strategy: str
+    variant: str
+    seed: int
+    stream: int
+    transductive: bool
+    simulated: bool
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ScoreRecord:
+    """One score of one subject at one step of a cell.
+
+    ``final`` marks the predictor that the strategy returned; the other steps are its learning curve. ``value`` is NaN
+    where the metric is undefined, and ``reason`` says why.
+    """
+
+    step: int
+    final: bool
+    subject: str
+    target: Literal["unseen", "seen"]
+    grouping: Literal["trial", "block"]
+    level: Literal["window", "trial"]
+    metric: str
+    value: float
+    reason: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PredictionRecord:
+    """What the final predictor said of all scored windows of one subject.
+
+    Parameters
+    ----------
+    subject, target : str
+        Whose, and whether unseen or seen.
+    probabilities : ndarray, shape (n, K)
+        Class probabilities.
+    y : ndarray of int, shape (n,)
+        True classes.
+    trial : ndarray of str, shape (n,)
+        Session and trial of each window.
+    onset : ndarray, shape (n,)
+        Start of each window, seconds.
+    """
+
+    subject: str
+    target: Literal["unseen", "seen"]
+    probabilities: np.ndarray
+    y: np.ndarray
+    trial: np.ndarray
+    onset: np.ndarray
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What computing a cell gave: scores and predictions, or the cause of its failure."""
+
+    scores: Sequence[ScoreRecord]
+    predictions: Sequence[PredictionRecord]
+    compute_s: float
+    cause: str | None = None
+
+
+class Results:
+    """Results file of one study.
+
+    Parameters
+    ----------
+    path : Path
+        The SQLite file; it is created where it does not exist.
+    writable : bool
+        False opens it for reading only.
+
+    Raises
+    ------
+    ResultsError
+        The folder cannot be written, the file is no results file, or there is none to read.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = True) -> None:
+        self.path = path
+        self._writable = writable
+        try:
+            if writable:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            elif not path.is_file():
+                raise ResultsError(f"No results at {path}: run the study first, or name its folder with --results.")
+            mode = "rwc" if writable else "ro"
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30)
+            self._db.execute("PRAGMA foreign_keys = ON")
+            if writable:
+                self._prepare()
+            else:
+                self._check_version()
+        except (OSError, sqlite3.Error) as error:
+            raise ResultsError(
+                f"Cannot {'write' if writable else 'read'} results at {path}: {error}. "
+                f"Is the folder writable and the file a results file? Another folder: --results DIR."
+            ) from error
+
+    def _prepare(self) -> None:
+        # The write-ahead log lets readers (the tracking thread, `unseen show`) look while the driver writes.
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = NORMAL")
+        with self._db:
+            self._db.executescript(_SCHEMA)
+            if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            # A header write that a read-only file refuses now, rather than after the first hour of computing.
+            self._db.execute("DELETE FROM cells WHERE digest IS NULL")
+        self._check_version()
+
+    def _check_version(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version != SCHEMA_VERSION:
+            raise ResultsError(
+                f"{self.path} has results of format {version}; this version of unseen reads {SCHEMA_VERSION}. "
+                f"Move the file away, or name another folder with --results."
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; a writer leaves it readable in a folder that is read-only by then."""
+        if self._writable:
+            # Refused, without harm, while another process still reads.
+            with suppress(sqlite3.Error):
+                self._db.execute("PRAGMA journal_mode = DELETE")
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._db:
+                yield self._db
+        except sqlite3.Error as error:
+            raise ResultsError(f"Cannot write results to {self.path}: {error}") from error
+
+    def record(self, cell: CellRecord, outcome: Outcome, finished_at: float) -> None:
+        """Write one cell with all that belongs to it, in one transaction; an earlier failure of it is replaced.
+
+        Raises
+        ------
+        ResultsError
+            The file cannot be written.
+        """
+        values = {
+            **{name: getattr(cell, name) for name in CellRecord.__dataclass_fields__},
+            "provenance": json.dumps(cell.provenance, sort_keys=True),
+            "status": "done" if outcome.cause is None else "failed",
+            "cause": outcome.cause,
+            "compute_s": outcome.compute_s,
+            "finished_at": finished_at,
+        }
+        with self._transaction() as db:
+            db.execute("DELETE FROM cells WHERE digest = ?", (cell.digest,))
+            db.execute(
+                f"INSERT INTO cells ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
+                tuple(values.values()),
+            )
+            db.executemany(
+                "INSERT INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(cell.digest, *_columns(score)) for score in outcome.scores],
+            )
+            db.executemany(
+                "INSERT INTO predictions VALUES (?, ?, ?, ?)",
+                [(cell.digest, p.subject, p.target, _packed(p)) for p in outcome.predictions],
+            )
+
+    def finished(self) -> set[str]:
+        """Digests of the cells that are done; failed ones are not among them, so that they are tried again."""
+        return {digest for (digest,) in self._db.execute("SELECT digest FROM cells WHERE status = 'done'")}
+
+    def cells(self, digests: Iterable[str]) -> pd.DataFrame:
+        """Cells among `digests`, one row each, with the columns of the table `cells`."""
+        return self._frame("SELECT * FROM cells WHERE digest IN (SELECT digest FROM wanted)", digests)
+
+    def rows(self, digests: Iterable[str], *, final: bool | None = None) -> pd.DataFrame:
+        """Rows of the cells among `digests`, sorted; undefined values are NaN.
+
+        Parameters
+        ----------
+        digests : iterable of str
+            Cells that the current plan holds: rows of others are kept in the file and not shown.
+        final : bool or None
+            True for the returned predictors only, False for learning curves only, None for both.
+        """
+        query = (
+            "SELECT * FROM rows WHERE digest IN (SELECT digest FROM wanted) "
+            "AND (? IS NULL OR final = ?) "
+            'ORDER BY configuration, fold, seed, "order", step, final, subject, target, level, metric'
+        )
+        frame = self._frame(query, digests, (final, final))
+        return frame.assign(value=frame["value"].astype(float))
+
+    def predictions(self, digest: str) -> list[PredictionRecord]:
+        """Predictions of a cell's final predictor, one record a scored subject."""
+        query = "SELECT subject, target, arrays FROM predictions WHERE digest = ? ORDER BY subject, target"
+        return [_unpacked(*row) for row in self._db.execute(query, (digest,))]
+
+    def _frame(self, query: str, digests: Iterable[str], parameters: Sequence[Any] = ()) -> pd.DataFrame:
+        try:
+            # A temporary table, because a list of thousands of digests outgrows SQLite's bound parameters.
+            self._db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (digest TEXT PRIMARY KEY)")
+            self._db.execute("DELETE FROM wanted")
+            self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((digest,) for digest in digests))
+            cursor = self._db.execute(query, tuple(parameters))
+            frame = pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
+            self._db.commit()
+        except sqlite3.Error as error:
+            raise ResultsError(f"Cannot read results from {self.path}: {error}") from error
+        return frame
+
+
+def _columns(score: ScoreRecord) -> tuple[Any, ...]:
+    # SQLite has no NaN: an undefined value is stored as NULL beside its reason.
+    return tuple(None if value != value else value for value in astuple(score))
+
+
+def _packed(record: PredictionRecord) -> bytes:
+    buffer = io.BytesIO()
+    columns = {name: getattr(record, name) for name in ("probabilities", "y", "trial", "onset")}
+    np.savez_compressed(buffer, allow_pickle=False, **columns)
+    return buffer.getvalue()
+
+
+def _unpacked(subject: str, target: Literal["unseen", "seen"], blob: bytes) -> PredictionRecord:
+    with np.load(io.BytesIO(blob), allow_pickle=False) as arrays:
+        return PredictionRecord(subject, target, **arrays)
