@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.errors import ResultsError
+from experiments.header import Header
 
 SCHEMA_VERSION = 1
 
@@ -41,6 +42,8 @@ CREATE TABLE IF NOT EXISTS predictions (
     subject TEXT NOT NULL, target TEXT NOT NULL, arrays BLOB NOT NULL,
     PRIMARY KEY (digest, subject, target)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS plan (digest TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS header (content TEXT NOT NULL);
 CREATE VIEW IF NOT EXISTS rows AS
     SELECT c.digest, c.study, c.dataset, c.task, c.configuration, c.representation, c.normalization, c.protocol,
            c.fold, c.encoder, c.objective, c.strategy, c.variant, c.seed, c.stream AS "order", s.step, s.final,
@@ -241,6 +244,32 @@ class Results:
                 "INSERT INTO predictions VALUES (?, ?, ?, ?)",
                 [(cell.digest, p.subject, p.target, _packed(p)) for p in outcome.predictions],
             )
+
+    def set_plan(self, header: Header, digests: Iterable[str]) -> None:
+        """Keep what the study asks now and which cells belong to it, so that it can be shown without its data."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM header")
+            db.execute("INSERT INTO header VALUES (?)", (json.dumps(asdict(header)),))
+            db.execute("DELETE FROM plan")
+            db.executemany("INSERT INTO plan VALUES (?)", ((digest,) for digest in digests))
+
+    def header(self) -> Header:
+        """What the study asked when it was last run.
+
+        Raises
+        ------
+        ResultsError
+            It was never run.
+        """
+        found = self._db.execute("SELECT content FROM header").fetchone()
+        if found is None:
+            raise ResultsError(f"{self.path} holds no study yet: run it first.")
+        content = json.loads(found[0])
+        return Header(**{name: tuple(v) if isinstance(v, list) else v for name, v in content.items()})
+
+    def planned(self) -> list[str]:
+        """Digests of the cells that belonged to the study when it was last run."""
+        return [digest for (digest,) in self._db.execute("SELECT digest FROM plan ORDER BY digest")]
 
     def finished(self) -> set[str]:
         """Digests of the cells that are done; failed ones are not among them, so that they are tried again."""

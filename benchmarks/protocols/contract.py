@@ -1,0 +1,81 @@
+"""What every protocol says: which subjects are learned from in a fold, and which are scored."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from benchmarks.errors import DataError
+from benchmarks.randomness import generator
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One split of a cohort by subject.
+
+    Parameters
+    ----------
+    name : str
+        Unique in its protocol.
+    scored : tuple of str
+        Subjects whose windows are scored and never learned from.
+    learners : tuple of str
+        Subjects that are learned from or chosen on.
+
+    Raises
+    ------
+    ValueError
+        A subject on both sides.
+    """
+
+    name: str
+    scored: tuple[str, ...]
+    learners: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        both = set(self.scored) & set(self.learners)
+        if both:
+            raise ValueError(f"fold {self.name}: {', '.join(sorted(both))} on both sides")
+
+    def validation(self, count: int, seed: int) -> tuple[str, ...]:
+        """Validation subjects: drawn from the learners, the same for every strategy of this fold and seed.
+
+        Raises
+        ------
+        DataError
+            Nobody would be left to learn from.
+        """
+        if count >= len(self.learners):
+            raise DataError(
+                f"Fold {self.name} has {len(self.learners)} subjects to learn from, and {count} of them are asked "
+                f"for validation: none is left. Lower protocol.validation_subjects, or add subjects."
+            )
+        drawn = generator("validation", self.name, seed).choice(len(self.learners), size=count, replace=False)
+        return tuple(self.learners[i] for i in sorted(drawn))
+
+    def order(self, subjects: Sequence[str], stream: int) -> tuple[str, ...]:
+        """Subjects in order number `stream`: a random permutation, the same for every strategy of this fold."""
+        return tuple(subjects[i] for i in generator("order", self.name, stream).permutation(len(subjects)))
+
+
+class Protocol(ABC):
+    """A way to split a cohort.
+
+    Attributes
+    ----------
+    validation_subjects : int
+        How many learners of a fold are set aside to choose on.
+    """
+
+    validation_subjects: int
+
+    @abstractmethod
+    def folds(self, subjects: Sequence[str]) -> Iterator[Fold]:
+        """Folds of these subjects, lazily.
+
+        Raises
+        ------
+        DataError
+            Too few subjects.
+        """

@@ -1,0 +1,3 @@
+"""Protocols by name."""
+
+PROTOCOLS = {"loso": "benchmarks.protocols.leave_one_subject_out:LeaveOneSubjectOut"}

@@ -1,0 +1,144 @@
+"""One cell: what a strategy may see of a fold, its fit, and the scores of what it predicts."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from benchmarks.cohort import Cohort
+
+from benchmarks.errors import UnseenError
+from benchmarks.metrics.contract import Metric
+from benchmarks.metrics.scoring import score, trial_level
+from benchmarks.predictions import Predictions
+from benchmarks.protocols.contract import Fold
+from benchmarks.randomness import derive
+from benchmarks.windows import Windows
+from clients.training import seeded
+from experiments.results import Outcome, PredictionRecord, ScoreRecord
+from strategies.contract import Learning, Predictor, Strategy
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that determines a cell besides its cohort.
+
+    Parameters
+    ----------
+    strategy : Strategy
+        Built, with its normalisation, encoder and objective.
+    fold : Fold
+        Who is learned from and who is scored.
+    seed, stream : int
+        Number of the seed, and of the order in which subjects are met.
+    validation_subjects : int
+        How many learners are set aside, if the strategy chooses on them.
+    metrics : mapping of str to dict
+        Metrics of the final predictor by level (``"window"``, ``"trial"``) and name.
+    curve_metrics : mapping of str to callable
+        Window-level metrics at every step.
+    """
+
+    strategy: Strategy
+    fold: Fold
+    seed: int
+    stream: int
+    validation_subjects: int
+    metrics: Mapping[str, Mapping[str, Metric]]
+    curve_metrics: Mapping[str, Metric]
+
+
+class Witness:
+    """Observer that keeps what predictors say of the scored windows; it never holds a label."""
+
+    def __init__(self, scored: Windows) -> None:
+        self._scored = scored.without(labels=True, onset=True)
+        self.steps: dict[int, dict[str, Predictions]] = {}
+
+    def __call__(self, step: int, predictor: Predictor) -> None:
+        """Keep the predictions at this step."""
+        self.steps[step] = self.predictions(predictor)
+
+    def predictions(self, predictor: Predictor) -> dict[str, Predictions]:
+        """Predictions by scored subject, all windows of a subject in one call; no random state moves."""
+        with seeded("witness"):
+            return {subject: predictor.predict(mine) for subject, mine in self._scored.by_subject()}
+
+
+def learning_of(cohort: Cohort, job: Job) -> Learning:
+    """Copy of what the strategy of a cell may learn from: nothing in it is, or refers to, a scored window.
+
+    Raises
+    ------
+    DataError
+        Nobody would be left to learn from.
+    """
+    strategy, fold = job.strategy, job.fold
+    held_back = fold.validation(job.validation_subjects, job.seed) if strategy.uses_validation else ()
+    training = [subject for subject in fold.learners if subject not in held_back]
+    if strategy.sequential:
+        training = list(fold.order(training, job.stream))
+    # The onset is withheld, so that no strategy can learn what time it was.
+    windows = cohort.windows.without(onset=not strategy.needs_onset)
+    return Learning(
+        training=windows.of(training),
+        validation=windows.of(held_back) if held_back else None,
+        classes=cohort.classes,
+        geometry=cohort.geometry,
+        seed=derive(fold.name, job.seed),
+        target=windows.of(fold.scored).without(labels=True) if strategy.needs_target else None,
+    )
+
+
+def compute(cohort: Cohort, job: Job) -> Outcome:
+    """Fit and score one cell; a failure is an outcome too, with its cause."""
+    started = time.process_time()
+    try:
+        learning = learning_of(cohort, job)
+        scored = cohort.windows.of(job.fold.scored)
+        witness = Witness(scored)
+        with seeded("cell", learning.seed):
+            final = witness.predictions(job.strategy.fit(learning, witness))
+        scores = [*_curve(job, witness, scored), *_final(job, final, scored, max(witness.steps, default=0))]
+        predictions = [_record(subject, final[subject], mine) for subject, mine in scored.by_subject()]
+    except UnseenError as error:
+        return Outcome((), (), time.process_time() - started, cause=str(error))
+    except Exception as error:
+        # Whatever a part throws, the other cells go on; the place in the code is what its author needs.
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        cause = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
+        return Outcome((), (), time.process_time() - started, cause=cause)
+    return Outcome(scores, predictions, time.process_time() - started)
+
+
+def _curve(job: Job, witness: Witness, scored: Windows) -> list[ScoreRecord]:
+    truth = {subject: mine.y for subject, mine in scored.by_subject()}
+    return [
+        ScoreRecord(step, False, subject, "unseen", "trial", "window", name, value.value, value.reason)
+        for step, said in witness.steps.items()
+        for subject, predictions in said.items()
+        for name, value in score(truth[subject], predictions.probabilities, job.curve_metrics).items()
+    ]
+
+
+def _final(job: Job, final: Mapping[str, Predictions], scored: Windows, step: int) -> list[ScoreRecord]:
+    records = []
+    for subject, mine in scored.by_subject():
+        levels = {
+            "window": (mine.y, final[subject].probabilities),
+            "trial": trial_level(final[subject], mine),
+        }
+        for level, metrics in job.metrics.items():
+            for name, value in score(*levels[level], metrics).items():
+                records.append(
+                    ScoreRecord(step, True, subject, "unseen", "trial", level, name, value.value, value.reason)
+                )
+    return records
+
+
+def _record(subject: str, predictions: Predictions, mine: Windows) -> PredictionRecord:
+    trial = np.char.add(np.char.add(mine.session, "/"), mine.trial)
+    return PredictionRecord(subject, "unseen", predictions.probabilities, mine.y, trial, mine.onset)

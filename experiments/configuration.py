@@ -1,0 +1,175 @@
+"""Configurations: the choices of a study, multiplied out and built."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.representations.table import REPRESENTATIONS
+
+from benchmarks.errors import StudyError
+from benchmarks.normalization import NORMALIZATIONS
+from benchmarks.parts import build, find
+from benchmarks.representations.contract import Representation
+from clients.encoders.table import ENCODERS
+from clients.objectives.table import OBJECTIVES
+from experiments.study import Choice, ConfigurationChoice, Study
+from strategies.contract import Strategy
+from strategies.table import STRATEGIES
+
+PART_TABLES: Mapping[str, Mapping[str, str]] = {
+    "normalization": NORMALIZATIONS,
+    "encoder": ENCODERS,
+    "objective": OBJECTIVES,
+}
+"""Parts that a strategy may take, by the name of its field."""
+
+DEFAULTS = {
+    "representation": Choice(name="differential_entropy"),
+    "encoder": Choice(name="mlp"),
+    "objective": Choice(name="cross_entropy"),
+}
+NONE = Choice(name="none")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One choice of all that a study varies, built.
+
+    Parameters
+    ----------
+    label : str
+        Unique in its study: name of the entry, and what it varies.
+    strategy : Strategy
+        Built with its normalisation, encoder, objective and training.
+    representation : Representation or None
+        None where the data set brings its own features.
+    choices : mapping of str to Choice
+        What was chosen for representation, normalization, encoder, objective, strategy (``none``: not used).
+    transductive : bool
+        Whether unlabelled windows of the scored subject are used.
+    """
+
+    label: str
+    strategy: Strategy
+    representation: Representation | None
+    choices: Mapping[str, Choice]
+    transductive: bool
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All values, defaults included, as plain data."""
+        return {"strategy": describe(self.strategy), "representation": describe(self.representation)}
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The built parts, whose source files determine the numbers."""
+        fields = (getattr(self.strategy, name, None) for name in (*PART_TABLES, "training"))
+        return tuple(part for part in (self.strategy, self.representation, *fields) if part is not None)
+
+
+def describe(part: object) -> Any:
+    """A built part as plain data: where its class lives, and its fields."""
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        values = {field.name: describe(getattr(part, field.name)) for field in dataclasses.fields(part)}
+        return {"part": f"{type(part).__module__}:{type(part).__qualname__}", **values}
+    if isinstance(part, Mapping):
+        return {str(key): describe(value) for key, value in part.items()}
+    if isinstance(part, (list, tuple)):
+        return [describe(value) for value in part]
+    if part is None or isinstance(part, (str, int, float, bool)):
+        return part
+    # A user's own part that is no dataclass is told apart by its state; an address in memory would never match again.
+    return {"part": f"{type(part).__module__}:{type(part).__qualname__}", **describe(vars(part))}
+
+
+def configurations(study: Study, *, ready_made: bool) -> Iterator[Configuration]:
+    """Configurations of a study, in the order of its file.
+
+    Parameters
+    ----------
+    study : Study
+        Checked study file.
+    ready_made : bool
+        Whether the data set brings its own features, so that there is no representation to choose.
+
+    Raises
+    ------
+    StudyError
+        An unknown name, a part that a strategy does not take, or a wrong value; the message names the field.
+    """
+    for name, entry in study.configurations.items():
+        for number, choice in enumerate(entry.strategy):
+            yield from _expanded(study, name, entry, number, choice, ready_made)
+
+
+def _expanded(
+    study: Study, name: str, entry: ConfigurationChoice, number: int, strategy: Choice, ready_made: bool
+) -> Iterator[Configuration]:
+    where = f"configurations.{name}"
+    part = find(strategy.name, STRATEGIES, "strategy")
+    takes = inspect.signature(part).parameters
+    for field in (*PART_TABLES, "training"):
+        if getattr(entry, field) is not None and field not in takes:
+            raise StudyError(f"{where}.{field}: strategy {strategy.name} takes no {field}; remove it.")
+    if ready_made and entry.representation is not None:
+        raise StudyError(f"{where}.representation: this data set brings its own features; remove it.")
+
+    varied = {field: _alternatives(study, entry, field, part) if field in takes else (NONE,) for field in PART_TABLES}
+    # A strategy that never looks at the windows would give the same numbers for each representation.
+    shown = _alternatives(study, entry, "representation", part)
+    varied["representation"] = (NONE,) if ready_made else (shown if part.needs_features else shown[:1])
+
+    for combination in itertools.product(*varied.values()):
+        choices = dict(zip(varied, combination, strict=True))
+        built = {
+            field: build(find(choices[field].name, table, field), {}, choices[field].values, f"{where}.{field}")
+            for field, table in PART_TABLES.items()
+            if choices[field] is not NONE
+        }
+        if "training" in takes:
+            values = study.training if entry.training is None else entry.training
+            built["training"] = build(
+                find("clients.training:Training", {}, "training"), {}, values or {}, f"{where}.training"
+            )
+        representation = _representation(choices["representation"], where)
+        made = build(part, built, strategy.values, f"{where}.strategy")
+        mode = built.get("normalization")
+        yield Configuration(
+            label="/".join([name, *_told(entry.strategy, number), *_varied(varied, choices)]),
+            strategy=made,
+            representation=representation,
+            choices={**choices, "strategy": strategy},
+            transductive=part.needs_target or (mode is not None and mode.transductive),
+        )
+
+
+def _alternatives(study: Study, entry: ConfigurationChoice, field: str, part: type[Strategy]) -> tuple[Choice, ...]:
+    default = DEFAULTS.get(field) or Choice(name="stream" if part.sequential else "training")
+    return getattr(entry, field) or getattr(study, field) or (default,)
+
+
+def _representation(choice: Choice, where: str) -> Representation | None:
+    if choice is NONE:
+        return None
+    made: Representation = build(
+        find(choice.name, REPRESENTATIONS, "representation"), {}, choice.values, f"{where}.representation"
+    )
+    return made
+
+
+def _told(alternatives: Sequence[Choice], number: int) -> list[str]:
+    """Text that tells one of several alternatives from the others; nothing where there is one."""
+    if len(alternatives) == 1:
+        return []
+    names = [choice.name for choice in alternatives]
+    chosen = alternatives[number]
+    return [chosen.name if names.count(chosen.name) == 1 else chosen.text]
+
+
+def _varied(varied: Mapping[str, tuple[Choice, ...]], choices: Mapping[str, Choice]) -> list[str]:
+    return [text for field in varied for text in _told(varied[field], varied[field].index(choices[field]))]

@@ -1,0 +1,229 @@
+"""The plan of a study: its cells, each with a digest of all that determines its numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from benchmarks.source import source_digest
+
+from benchmarks.datasets.contract import Dataset, Places
+from benchmarks.datasets.table import DATASETS
+from benchmarks.errors import DataError, StudyError
+from benchmarks.metrics.contract import Metric
+from benchmarks.metrics.table import CURVE_METRICS, METRICS, WINDOW_ONLY
+from benchmarks.parts import build, find, nearest
+from benchmarks.preprocessing import Preprocessing
+from benchmarks.protocols.contract import Fold, Protocol
+from benchmarks.protocols.table import PROTOCOLS
+from benchmarks.recipe import Recipe, WindowLength
+from benchmarks.recording import Task
+from experiments.cell import Job
+from experiments.configuration import Configuration, configurations, describe
+from experiments.provenance import versions
+from experiments.results import CellRecord
+from experiments.study import Choice, ConfigurationChoice, Study
+
+MAJORITY = Choice(name="majority")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One unit of work of a plan."""
+
+    configuration: Configuration
+    fold: Fold
+    seed: int
+    stream: int
+    digest: str
+
+
+class Plan:
+    """Study, data set and parts, built and checked; nothing of the data is read but what identifies it.
+
+    Parameters
+    ----------
+    study : Study
+        Checked study file.
+    places : Places
+        Folders of data, cache and study.
+
+    Raises
+    ------
+    StudyError, DataError
+        A name, value or subject is wrong, or the data are not there; nothing has been computed.
+    """
+
+    def __init__(self, study: Study, places: Places) -> None:
+        self.study = study
+        given = {"places": places}
+        self.dataset: Dataset = build(
+            find(study.dataset.name, DATASETS, "data set"), given, study.dataset.values, "dataset"
+        )
+        self.task: Task = self.dataset.task(study.task)
+        self.task_name = study.task or next(iter(self.dataset.tasks))
+        self.protocol: Protocol = build(
+            find(study.protocol.name, PROTOCOLS, "protocol"), {}, study.protocol.values, "protocol"
+        )
+        self.preprocessing: Preprocessing = build(Preprocessing, {}, study.preprocessing, "preprocessing")
+        self.subjects = self._subjects()
+        ready_made = self.dataset.default_signal is None
+        self._check_windows(ready_made)
+        self.configurations = tuple(configurations(_with_reference(study), ready_made=ready_made))
+        self.reference = self._reference()
+        self.metrics = _metrics(study.metric)
+        # Too few subjects for the protocol or the validation shows now, not after the representation is computed.
+        for fold in self.protocol.folds(self.subjects):
+            fold.validation(self.protocol.validation_subjects, 0)
+
+    def _subjects(self) -> tuple[str, ...]:
+        there = self.dataset.subjects()
+        for field, names in (("subjects", self.study.subjects or ()), ("exclude", self.study.exclude)):
+            for name in names:
+                if name not in there:
+                    raise StudyError(f"{field}: {self.dataset.card.name} has no {name!r}. {nearest(name, there)}")
+                if field == "subjects" and name in self.task.excluded:
+                    raise StudyError(f"subjects: {name} is left out of this task: {self.task.excluded[name]}")
+        wanted = self.study.subjects or there
+        kept = tuple(s for s in wanted if s not in self.task.excluded and s not in self.study.exclude)
+        if len(set(kept)) != len(kept):
+            raise StudyError("subjects: one is named twice.")
+        if len(kept) < 2:
+            raise DataError(
+                f"{len(kept)} subject of {self.dataset.card.name} left: nobody to learn from. At least two."
+            )
+        return kept
+
+    def _check_windows(self, ready_made: bool) -> None:
+        for field in ("windows", "signal", "preprocessing", "representation"):
+            if ready_made and getattr(self.study, field):
+                raise StudyError(f"{field}: {self.dataset.card.name} brings its own features; remove it.")
+        if not ready_made and self.study.windows is None:
+            raise StudyError("windows: must be given, as in `windows: {length_s: 4}`.")
+
+    def _reference(self) -> str:
+        labels = [configuration.label for configuration in self.configurations]
+        repeated = [label for label in labels if labels.count(label) > 1]
+        if repeated:
+            raise StudyError(f"configurations: {repeated[0]!r} stands twice, with the same choices.")
+        if self.study.reference is None:
+            return next(c.label for c in self.configurations if c.choices["strategy"].name == MAJORITY.name)
+        if self.study.reference not in labels:
+            raise StudyError(
+                f"reference: no configuration {self.study.reference!r}. {nearest(self.study.reference, labels)}"
+            )
+        return self.study.reference
+
+    def recipe(self, configuration: Configuration) -> Recipe | None:
+        """How the windows of a configuration are made; None where the data set brings them."""
+        if configuration.representation is None or self.study.windows is None:
+            return None
+        return Recipe(
+            signal=self.study.signal or self.dataset.default_signal or "",
+            preprocessing=self.preprocessing,
+            windows=WindowLength(self.study.windows.length_s, self.study.windows.step_s),
+            representation=configuration.representation,
+            treatment=self.study.quality,
+        )
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        """SHA-256 over the fingerprints of all subjects of this plan."""
+        told = {subject: self.dataset.fingerprint(subject) for subject in self.subjects}
+        return _digest(told)
+
+    def cells(self) -> Iterator[Cell]:
+        """All cells, lazily, configuration after configuration."""
+        for configuration in self.configurations:
+            shared = self._determinants(configuration)
+            strategy = configuration.strategy
+            seeds = self.study.seeds if strategy.stochastic else self.study.seeds[:1]
+            streams = range(self.study.orders if strategy.sequential else 1)
+            for fold in self.protocol.folds(self.subjects):
+                for stream in streams:
+                    for seed in seeds:
+                        digest = _digest([shared, fold.name, fold.scored, fold.learners, seed, stream])
+                        yield Cell(configuration, fold, seed, stream, digest)
+
+    def _determinants(self, configuration: Configuration) -> str:
+        """Digest of all that determines a cell besides fold, seed and order."""
+        modules = {type(part).__module__ for part in (*configuration.parts, self.dataset, self.protocol)}
+        modules |= {metric.__module__ for metrics in self.metrics.values() for metric in metrics.values()}
+        return _digest(
+            {
+                "data": self.data_fingerprint,
+                "task": [self.task_name, self.task.classes],
+                "recipe": describe(self.recipe(configuration)),
+                "configuration": configuration.described,
+                "protocol": describe(self.protocol),
+                "metrics": {level: sorted(metrics) for level, metrics in self.metrics.items()},
+                "source": source_digest(sorted(modules | {"experiments.cell"})),
+                "versions": versions(),
+            }
+        )
+
+    def job(self, cell: Cell) -> Job:
+        """What a worker needs for a cell, besides the cohort."""
+        curve = {name: self.metrics["window"][name] for name in CURVE_METRICS}
+        return Job(
+            strategy=cell.configuration.strategy,
+            fold=cell.fold,
+            seed=cell.seed,
+            stream=cell.stream,
+            validation_subjects=self.protocol.validation_subjects,
+            metrics=self.metrics,
+            curve_metrics=curve,
+        )
+
+    def record(self, cell: Cell, commit: str) -> CellRecord:
+        """What the results file keeps of a cell besides its scores."""
+        choices = {field: choice.text for field, choice in cell.configuration.choices.items()}
+        return CellRecord(
+            digest=cell.digest,
+            study=self.study.study,
+            dataset=self.dataset.card.name,
+            task=self.task_name,
+            configuration=cell.configuration.label,
+            representation=choices["representation"],
+            normalization=choices["normalization"],
+            protocol=self.study.protocol.text,
+            fold=cell.fold.name,
+            encoder=choices["encoder"],
+            objective=choices["objective"],
+            strategy=cell.configuration.choices["strategy"].name,
+            variant=choices["strategy"],
+            seed=cell.seed,
+            stream=cell.stream,
+            transductive=cell.configuration.transductive,
+            simulated=self.dataset.card.simulated,
+            provenance={
+                "configuration": cell.configuration.described,
+                "recipe": describe(self.recipe(cell.configuration)),
+                "data_fingerprint": self.data_fingerprint,
+                "versions": versions(),
+                "commit": commit,
+            },
+        )
+
+
+def _with_reference(study: Study) -> Study:
+    """The study with a majority configuration to compare with, if it names no reference and holds none."""
+    names = {choice.name for entry in study.configurations.values() for choice in entry.strategy}
+    if study.reference is not None or MAJORITY.name in names:
+        return study
+    majority = ConfigurationChoice(strategy=(MAJORITY,))
+    return study.model_copy(update={"configurations": {"majority": majority, **study.configurations}})
+
+
+def _metrics(primary: str) -> Mapping[str, Mapping[str, Metric]]:
+    """Metrics of final predictors by level: all of the table, and the study's own primary one."""
+    window = {name: find(name, METRICS, "metric") for name in {**METRICS, primary: ""}}
+    return {"window": window, "trial": {name: m for name, m in window.items() if name not in WINDOW_ONLY}}
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,39 @@
+"""Where numbers come from: versions of the libraries that make them, and the commit of the project."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+LIBRARIES = (
+    "torch", "flwr", "avalanche-lib", "scikit-learn", "mne", "pyriemann", "neurokit2", "numpy", "scipy",
+)  # fmt: skip
+"""A new version of one of these may change a number, so it makes a new cell."""
+
+
+def versions() -> Mapping[str, str]:
+    """Installed versions of `LIBRARIES`; those that are not installed are left out."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str:
+    """Commit of the project, with ``+changes`` where its working tree differs; ``unknown`` outside a checkout."""
+    root = Path(__file__).resolve().parents[1]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + ("+changes" if git("status", "--porcelain") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

@@ -1,0 +1,198 @@
+"""A study file: one question, asked of a data set by a set of configurations. Read, checked, and explained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from benchmarks.errors import StudyError
+from benchmarks.parts import nearest
+from benchmarks.quality import Treatment
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Choice(_Strict):
+    """A part by name, with its values: ``lda``, or ``{name: lda, priors: empirical}``."""
+
+    name: str
+    values: Mapping[str, Any] = {}
+
+    @property
+    def text(self) -> str:
+        """Name with its values, for people."""
+        told = ", ".join(f"{key}={value}" for key, value in self.values.items())
+        return f"{self.name}({told})" if told else self.name
+
+
+def _choice(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": value}
+    if isinstance(value, Mapping):
+        if not isinstance(value.get("name"), str):
+            raise ValueError("a part is its name, or a mapping with a 'name' and its values")
+        return {"name": value["name"], "values": {key: v for key, v in value.items() if key != "name"}}
+    if isinstance(value, Choice):
+        return value
+    raise ValueError("a part is its name, or a mapping with a 'name' and its values")
+
+
+def _alternatives(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+PartChoice = Annotated[Choice, BeforeValidator(_choice)]
+Alternatives = Annotated[tuple[PartChoice, ...], BeforeValidator(_alternatives), Field(min_length=1)]
+"""One choice or a list of them: a configuration is repeated for each."""
+
+
+class Parts(_Strict):
+    """Choices that a study makes for all its configurations, and a configuration for itself."""
+
+    representation: Alternatives | None = None
+    normalization: Alternatives | None = None
+    encoder: Alternatives | None = None
+    objective: Alternatives | None = None
+    training: Mapping[str, Any] | None = None
+
+
+class ConfigurationChoice(Parts):
+    """One entry of ``configurations``."""
+
+    strategy: Alternatives
+
+
+class WindowsChoice(_Strict):
+    """Length and step of windows, seconds."""
+
+    length_s: Annotated[float, Field(gt=0)]
+    step_s: Annotated[float, Field(gt=0)] | None = None
+
+
+def _seeds(value: Any) -> Any:
+    return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Study(Parts):
+    """The whole file. `unseen new` writes one with a comment on each field."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    question: str = ""
+    dataset: PartChoice
+    task: str | None = None
+    subjects: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    signal: str | None = None
+    preprocessing: Mapping[str, Any] = {}
+    windows: WindowsChoice | None = None
+    quality: Treatment = "drop"
+    protocol: PartChoice = Choice(name="loso")
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)] = (0,)
+    orders: Annotated[int, Field(gt=0)] = 1
+    metric: str = "balanced_accuracy"
+    level: Literal["window", "trial"] = "window"
+    reference: str | None = None
+    configurations: Annotated[Mapping[str, ConfigurationChoice], Field(min_length=1)]
+
+
+SHIPPED = Path(__file__).parent / "studies"
+
+
+def locate_study(name: str) -> Path:
+    """Path of a study file: as given, or the shipped study of that name.
+
+    Raises
+    ------
+    StudyError
+        There is none.
+    """
+    for path in (Path(name), SHIPPED / f"{name}.yaml"):
+        if path.is_file():
+            return path
+    shipped = [path.stem for path in SHIPPED.glob("*.yaml")]
+    raise StudyError(f"No study file {name!r}. Shipped studies: {nearest(name, shipped)} A new one: unseen new NAME.")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key may stand once: a second configuration of the same name would silently replace the first."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Mapping of a node, refusing a repeated key."""
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        repeated = [key for key in keys if keys.count(key) > 1]
+        if repeated:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"the key {repeated[0]!r} stands twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def read_study(path: Path, changes: Sequence[str] = ()) -> Study:
+    """Read a study file, change values of it, and check all its fields.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML file.
+    changes : sequence of str
+        ``key=value`` each; the key is a dotted path into the file, the value YAML.
+
+    Raises
+    ------
+    StudyError
+        No YAML, or a wrong key, type or range; the message names the field.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise StudyError(f"Cannot read the study file {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise StudyError(f"{path} is no study: expected keys and values, see `unseen new NAME`.")
+    for change in changes:
+        _change(content, change)
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        told = "\n".join(_explained(problem) for problem in error.errors())
+        raise StudyError(f"{path} is not a valid study:\n{told}") from error
+
+
+def _change(content: dict[str, Any], change: str) -> None:
+    key, sign, text = change.partition("=")
+    if not sign or not key:
+        raise StudyError(f"--set {change}: expected key=value, as in --set seeds=5 or --set protocol.name=loso.")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise StudyError(f"--set {change}: the value is no YAML: {error}") from error
+    *above, last = key.split(".")
+    place = content
+    for name in above:
+        if isinstance(place.get(name), str):
+            # `strategy: lda` is short for `strategy: {name: lda}`, so its values can be set as well.
+            place[name] = {"name": place[name]}
+        place = place.setdefault(name, {})
+        if not isinstance(place, dict):
+            raise StudyError(f"--set {change}: {name!r} holds no keys in this study.")
+    place[last] = value
+
+
+def _explained(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"  {where}: no such key. {nearest(str(problem['loc'][-1]), _legal(problem['loc']))}"
+    if problem["type"] == "missing":
+        return f"  {where}: must be given."
+    found = f", found {problem['input']!r}" if not isinstance(problem["input"], Mapping) else ""
+    return f"  {where}: {problem['msg'][0].lower()}{problem['msg'][1:]}{found}."
+
+
+def _legal(where: Sequence[Any]) -> list[str]:
+    models: Mapping[int, type[BaseModel]] = {1: Study, 2: WindowsChoice, 3: ConfigurationChoice}
+    return list(models[len(where)].model_fields)
