@@ -6,6 +6,7 @@ import difflib
 import importlib
 import inspect
 from collections.abc import Iterable, Mapping
+from dataclasses import is_dataclass
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -57,9 +58,7 @@ def find(name: str, table: Table, what: str) -> Any:
     except ModuleNotFoundError as error:
         # A missing dependency *inside* the part is a bug of that part: only the part's own absence is the user's typo.
         if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
-            raise StudyError(
-                f"No module {error.name!r} for {what} {name!r}: is it on the Python path?"
-            ) from error
+            raise StudyError(f"No module {error.name!r} for {what} {name!r}: is it on the Python path?") from error
         raise
     except AttributeError as error:
         raise StudyError(f"Module {module!r} has no {attribute!r}, named as {what} {name!r}.") from error
@@ -89,10 +88,10 @@ def build(part: Any, given: Mapping[str, Any], values: Mapping[str, Any], where:
     legal = [name for name in parameters if name not in given]
     for key in values:
         if key not in legal and not open_ended:
-            raise StudyError(
-                f"{where}.{key}: no such key. {nearest(key, legal) if legal else 'It takes none.'}"
-            )
-    hints = get_type_hints(part.__init__ if inspect.isclass(part) else part, include_extras=True)
+            raise StudyError(f"{where}.{key}: no such key. {nearest(key, legal) if legal else 'It takes none.'}")
+    # A dataclass may inherit fields, whose annotations can only be read where they were written.
+    typed = part.__init__ if inspect.isclass(part) and not is_dataclass(part) else part
+    hints = get_type_hints(typed, include_extras=True)
     checked = {key: _check(value, hints.get(key, Any), f"{where}.{key}") for key, value in values.items()}
     handed = {key: value for key, value in given.items() if key in parameters}
     missing = [

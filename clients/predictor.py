@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -17,13 +18,17 @@ from clients.objectives.contract import Objective
 class NetworkPredictor:
     """Network with the normaliser of its inputs and the objective that reads its outputs.
 
-    It refers to the network, so what it predicts follows the network's weights; a strategy that goes on learning
-    hands out a copy of the network when the predictor must stay as it is.
+    It refers to the network, so what it predicts follows the network's weights: a strategy that goes on learning
+    hands out a `snapshot`.
     """
 
     network: nn.Module
     normalizer: Normalizer
     objective: Objective
+
+    def snapshot(self) -> NetworkPredictor:
+        """Predictor with a copy of the network as it is now; a small network takes a fraction of a millisecond."""
+        return replace(self, network=copy.deepcopy(self.network))
 
     def predict(self, windows: Windows, subject: str | None = None) -> Predictions:
         """Class probabilities (n, K); the network's mode is as before when it returns."""

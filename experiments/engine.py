@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
-
 from benchmarks.cohort import Cohort
+
 from benchmarks.errors import UnseenError
 from experiments.cell import Job, compute
 from experiments.environment import NO_TELEMETRY
@@ -43,14 +43,11 @@ def cluster(workers: int | None, address: str) -> Iterator[int]:
     # A folder of our own, removed afterwards: a stale address file under /tmp/ray can hang every later start.
     with tempfile.TemporaryDirectory(prefix="unseen-ray-", ignore_cleanup_errors=True) as folder:
         local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False, "_temp_dir": folder}
+        # Workers started here inherit the environment; those of a cluster must be told.
+        remote: dict[str, Any] = {"runtime_env": {"env_vars": NO_TELEMETRY}}
+        options = local if address == "local" else remote
         try:
-            ray.init(
-                address=address,
-                log_to_driver=False,
-                logging_level="ERROR",
-                runtime_env={"env_vars": NO_TELEMETRY},
-                **(local if address == "local" else {}),
-            )
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, OSError, ValueError) as error:
             raise UnseenError(f"Ray did not start at {address!r}: {error}") from error
         try:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-
 from benchmarks.cache import Cache
 from benchmarks.cohort import Cohort, build_cohort
+from rich.console import Console
+
 from experiments.cell import Job
-from experiments.configuration import describe
+from experiments.configuration import Configuration, describe
 from experiments.header import Header
+from experiments.live import LivePublisher
+from experiments.notes import notes_of
 from experiments.plan import Cell, Plan
 from experiments.provenance import git_commit
 from experiments.report.progress import Progress
@@ -23,7 +26,7 @@ from experiments.results import Outcome, Results
 
 @dataclass(frozen=True)
 class Folders:
-    """Where a study's results lie.
+    """Where results lie.
 
     Parameters
     ----------
@@ -46,3 +49,149 @@ class Folders:
     def artifacts(self) -> Path:
         """Folder of the MLflow store's files."""
         return (self.root / "mlartifacts").absolute()
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did.
+
+    Parameters
+    ----------
+    computed, failed : int
+        Cells computed now, and those of them that failed.
+    seconds : float
+        From the first cell's start to the last one's end.
+    logging_s : float
+        Of these, spent in publishing to MLflow.
+    """
+
+    computed: int
+    failed: int
+    seconds: float
+    logging_s: float
+
+
+def run(
+    plan: Plan,
+    folders: Folders,
+    cache: Cache,
+    console: Console,
+    *,
+    workers: int | None = None,
+    address: str = "local",
+    tracking_uri: str | None = None,
+) -> Report:
+    """Compute what is missing of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        Checked study.
+    folders : Folders
+        Where results go.
+    cache : Cache
+        Where representations are kept.
+    console : rich.console.Console
+        Where progress is shown.
+    workers : int or None
+        Cells at once on this machine; None takes all cores.
+    address : str
+        Ray: ``"local"``, or a cluster's.
+    tracking_uri : str or None
+        MLflow store; None takes the one beside the results.
+
+    Raises
+    ------
+    UnseenError
+        Data, results folder or Ray are not usable. What was finished before is kept.
+    """
+    with Results(folders.results(plan.study.study)) as results:
+        cohorts = _cohorts(plan, cache, console)
+        header = header_of(plan, tuple(cohorts.values()))
+        cells = list(plan.cells())
+        results.set_plan(header, [cell.digest for cell in cells])
+        finished = results.finished()
+        missing = [cell for cell in cells if cell.digest not in finished]
+        publisher = LivePublisher(
+            tracking_uri or folders.tracking_uri,
+            None if tracking_uri else folders.artifacts,
+            header,
+            results.path,
+        )
+        with publisher:
+            started = time.perf_counter()
+            failed = _compute(plan, missing, cohorts, results, publisher, console, workers, address) if missing else 0
+            seconds = time.perf_counter() - started
+        return Report(len(missing), failed, seconds, publisher.seconds)
+
+
+def header_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> Header:
+    """What a reader must know of the study."""
+    return Header(
+        study=plan.study.study,
+        question=plan.study.question,
+        dataset=plan.dataset.card.name,
+        task=plan.task_name,
+        classes=plan.task.classes,
+        configurations=tuple(configuration.label for configuration in plan.configurations),
+        reference=plan.reference,
+        metric=plan.study.metric,
+        level=plan.study.level,
+        simulated=plan.dataset.card.simulated,
+        notes=notes_of(plan, cohorts),
+    )
+
+
+def _key(plan: Plan, configuration: Configuration) -> str:
+    return json.dumps(describe(plan.recipe(configuration)), sort_keys=True)
+
+
+def _cohorts(plan: Plan, cache: Cache, console: Console) -> dict[str, Cohort]:
+    """Cohort of each representation that the plan uses."""
+    recipes = {_key(plan, configuration): plan.recipe(configuration) for configuration in plan.configurations}
+    cohorts = {}
+    for number, (key, recipe) in enumerate(recipes.items(), start=1):
+        with console.status("") as status:
+
+            def show(subject: str, text: str = f"representation {number} of {len(recipes)}") -> None:
+                status.update(f"{text}: {subject}")
+
+            cohorts[key] = build_cohort(plan.dataset, plan.task_name, plan.subjects, recipe, cache, show)
+    return cohorts
+
+
+def _compute(
+    plan: Plan,
+    missing: list[Cell],
+    cohorts: Mapping[str, Cohort],
+    results: Results,
+    publisher: LivePublisher,
+    console: Console,
+    workers: int | None,
+    address: str,
+) -> int:
+    # Ray takes a second or two to import: only a study that has something to compute pays it.
+    from experiments.engine import cluster, compute_all
+
+    def jobs() -> Iterator[tuple[Cell, str, Job]]:
+        return ((cell, _key(plan, cell.configuration), plan.job(cell)) for cell in missing)
+
+    commit = git_commit()
+    left = Counter((cell.configuration.label, cell.fold.name) for cell in missing)
+    failed = 0
+    with cluster(workers, address) as at_once, Progress(console, len(missing)) as progress:
+        for cell, outcome in compute_all(jobs(), cohorts, at_once):
+            results.record(plan.record(cell, commit), outcome, time.time())
+            failed += outcome.cause is not None
+            group = (cell.configuration.label, cell.fold.name)
+            progress.cell_done(group[0], _shown(outcome, plan.study.metric), outcome.cause is not None)
+            left[group] -= 1
+            if not left[group]:
+                publisher.subject_done(*group)
+    return failed
+
+
+def _shown(outcome: Outcome, metric: str) -> float | None:
+    """Window-level primary score of a cell, for the progress display."""
+    values = [s.value for s in outcome.scores if s.final and s.level == "window" and s.metric == metric]
+    return sum(values) / len(values) if values else None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
-from benchmarks.normalization import Geometry
+from benchmarks.errors import LearningError, StudyError
+from benchmarks.normalization import Geometry, Normalization
 from benchmarks.predictions import Predictions
-from benchmarks.windows import Windows
+from benchmarks.windows import IntArray, Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,19 @@ class Learning:
     seed: int
     target: Windows | None = None
 
+    @property
+    def labels(self) -> IntArray:
+        """Labels of the training windows, shape (n,).
+
+        Raises
+        ------
+        LearningError
+            They are withheld.
+        """
+        if self.training.y is None:
+            raise LearningError("The training windows have no labels.")
+        return self.training.y
+
 
 class Predictor(Protocol):
     """What a strategy returns."""
@@ -58,14 +72,18 @@ class Predictor(Protocol):
 
 
 Observer = Callable[[int, Predictor], None]
-"""Called with (0, predictor) before any learning and with (step, predictor) after each subject, round or epoch."""
+"""Called with (0, predictor) before any learning and with (step, predictor) after each subject, round or epoch.
+
+What it does with the predictor never reaches the strategy, and a predictor that it keeps stays as it was handed over.
+"""
 
 
 class Strategy(ABC):
     """How knowledge moves between subjects.
 
     A concrete strategy is a frozen dataclass. Its fields are values of the study file, and those among
-    ``normalization``, ``encoder``, ``objective`` and ``training`` that it needs.
+    ``normalization``, ``encoder``, ``objective`` and ``training`` that it needs. A normalisation that does not suit
+    it is refused when it is made.
 
     Attributes
     ----------
@@ -81,6 +99,8 @@ class Strategy(ABC):
         Whether it may see when a window was recorded; only control baselines may.
     needs_features : bool
         Whether it looks at the representation at all.
+    geometries : tuple of {"vector", "channels", "spd"}
+        Representations that it can learn from.
     """
 
     stochastic: ClassVar[bool] = True
@@ -89,6 +109,12 @@ class Strategy(ABC):
     needs_target: ClassVar[bool] = False
     needs_onset: ClassVar[bool] = False
     needs_features: ClassVar[bool] = True
+    geometries: ClassVar[tuple[Geometry, ...]] = ("vector", "channels", "spd")
+
+    def __post_init__(self) -> None:
+        mode = getattr(self, "normalization", None)
+        if mode is not None:
+            check_normalization(type(self), mode)
 
     @abstractmethod
     def fit(self, learning: Learning, observer: Observer) -> Predictor:
@@ -99,3 +125,61 @@ class Strategy(ABC):
         LearningError
             Learning is impossible with these windows, or it diverged.
         """
+
+
+def check_normalization(strategy: type[Strategy], mode: Normalization) -> None:
+    """Refuse a normalisation mode that makes no sense for the way in which a strategy meets subjects.
+
+    Raises
+    ------
+    StudyError
+        A mode for subjects in sequence where they are met together, or the reverse.
+    """
+    name, kind = strategy.__name__, type(mode).__name__
+    if mode.order == "in_sequence" and not strategy.sequential:
+        raise StudyError(
+            f"Normalisation {kind} grows subject by subject, but {name} meets all subjects together: "
+            "use training, subject_unlabelled or none."
+        )
+    if mode.order == "together" and strategy.sequential:
+        raise StudyError(
+            f"Normalisation {kind} needs all training subjects at once, but {name} meets them one after another, "
+            "so statistics of subjects still to come would leak: use stream, subject_unlabelled or none."
+        )
+
+
+def check_geometry(strategy: type[Strategy], geometry: Geometry) -> None:
+    """Refuse a representation that a strategy cannot learn from.
+
+    Raises
+    ------
+    LearningError
+        The strategy does not take that geometry.
+    """
+    if geometry not in strategy.geometries:
+        wanted = " or ".join(_MEANING[name] for name in strategy.geometries)
+        raise LearningError(f"{strategy.__name__} learns from {wanted}, found {_MEANING[geometry]}.")
+
+
+_MEANING: Mapping[Geometry, str] = {
+    "vector": "feature vectors (such as representation: differential_entropy)",
+    "channels": "raw windows",
+    "spd": "covariance matrices (representation: covariance)",
+}
+
+
+def check_classes(learning: Learning) -> None:
+    """Refuse training windows that lack a class: a model that never met it would never predict it.
+
+    Raises
+    ------
+    LearningError
+        There are no labels, or a class has no window among the training subjects.
+    """
+    absent = [name for label, name in enumerate(learning.classes) if not (learning.labels == label).any()]
+    if absent:
+        raise LearningError(
+            f"No training window of class {', '.join(map(repr, absent))} among subjects "
+            f"{', '.join(learning.training.subjects)}. Each class of the task must occur among the training "
+            "subjects: look at the task, at what quality dropped, and at the number of validation subjects."
+        )

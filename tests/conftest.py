@@ -19,7 +19,10 @@ def real_data() -> Path:
     """Folder of the real recordings; tests that need it are skipped where it is not there."""
     folder = _real_data()
     if folder is None:
-        pytest.skip("no real recordings: set UNSEEN_DATA, or put them in ../shared/data")
+        told = "no real recordings: set UNSEEN_DATA, or put them in ../shared/data"
+        if os.environ.get("UNSEEN_REQUIRE_DATA"):
+            pytest.fail(told)
+        pytest.skip(told)
     return folder
 
 

@@ -78,7 +78,7 @@ class Dataset(ABC):
     @classmethod
     @abstractmethod
     def present(cls, places: Places) -> Path | None:
-        """Path under which the set lies on this machine, or None; nothing is unpacked. Built-in sets give their module."""
+        """Where the set lies on this machine, or None; nothing is unpacked. Built-in sets give their module."""
 
     @property
     @abstractmethod
@@ -136,7 +136,5 @@ class RecordingDataset(Dataset):
     def load(self, subject: str, task: Task, recipe: Recipe | None) -> SubjectWindows:
         """Windows of one subject, as `Dataset.load` says."""
         if recipe is None:
-            raise StudyError(
-                f"{self.card.name} holds recordings: the study must say windows and a representation."
-            )
+            raise StudyError(f"{self.card.name} holds recordings: the study must say windows and a representation.")
         return recipe(self.read(subject), task)

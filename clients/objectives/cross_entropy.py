@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -14,6 +15,17 @@ from benchmarks.windows import IntArray
 from clients.objectives.contract import Loss, Objective
 
 
+def _balanced(counts: Tensor) -> Tensor:
+    present = (counts > 0).sum()
+    # A class that these windows do not hold never enters the loss; its weight only has to be finite.
+    return counts.sum() / (present * counts.clamp(min=1))
+
+
+ClassWeights = Literal["balanced", "none"]
+
+_WEIGHTS: Mapping[ClassWeights, Callable[[Tensor], Tensor]] = {"balanced": _balanced, "none": torch.ones_like}
+
+
 @dataclass(frozen=True)
 class CrossEntropy(Objective):
     """Mean cross-entropy over windows.
@@ -21,12 +33,13 @@ class CrossEntropy(Objective):
     Parameters
     ----------
     class_weights : {"balanced", "none"}
-        ``"balanced"`` weights a window of class k by n / (K n_k), so that each class present weighs the same.
+        ``"balanced"`` weights a window of class k by n / (K n_k), K counting the classes present, so that each of
+        them weighs the same and the mean weight is one.
     label_smoothing : float
         Share of the target that is spread evenly over the classes (Szegedy et al. 2016, arXiv:1512.00567).
     """
 
-    class_weights: Literal["balanced", "none"] = "balanced"
+    class_weights: ClassWeights = "balanced"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def outputs(self, classes: int) -> int:
@@ -34,22 +47,19 @@ class CrossEntropy(Objective):
         return classes
 
     def loss(self, counts: IntArray) -> Loss:
-        """Weighted mean of -log p over the windows of a batch, weights summing to one."""
+        """Mean over the windows of a batch of weight times -log p.
+
+        The weights are not made to sum to one in each batch: that would take the weights away from a batch of one
+        class, and a batch's gradient would no longer be the whole loss's in expectation.
+        """
         weight = _WEIGHTS[self.class_weights](torch.as_tensor(counts, dtype=torch.float32))
 
         def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-            return functional.cross_entropy(outputs, labels, weight, label_smoothing=self.label_smoothing)
+            each = functional.cross_entropy(outputs, labels, reduction="none", label_smoothing=self.label_smoothing)
+            return (weight[labels] * each).mean()
 
         return loss
 
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Softmax of the logits, (n, K) in float64."""
         return torch.softmax(outputs.double(), dim=1)
-
-
-def _balanced(counts: Tensor) -> Tensor:
-    # A class that these windows do not hold never enters the loss; its weight only has to be finite.
-    return counts.sum() / (len(counts) * counts.clamp(min=1))
-
-
-_WEIGHTS = {"balanced": _balanced, "none": torch.ones_like}

@@ -1,0 +1,7 @@
+"""Data sets by name. A new one is one file beside this one, and one line here."""
+
+DATASETS = {
+    "eegmat": "benchmarks.datasets.eegmat:Eegmat",
+    "table": "benchmarks.datasets.feature_table:FeatureTable",
+    "simulated": "benchmarks.datasets.simulated:Simulated",
+}

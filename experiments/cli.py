@@ -1,0 +1,197 @@
+"""The command `unseen`. Heavy libraries are imported by the command that needs them, so that help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmarks.errors import UnseenError
+from experiments.environment import silence_telemetry
+
+if TYPE_CHECKING:
+    from benchmarks.cache import Cache
+    from benchmarks.datasets.contract import Places
+    from experiments.plan import Plan
+
+app = typer.Typer(
+    name="unseen",
+    help="How well does it work on the person it has never seen?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, or the name of a shipped study.")]
+DataFolder = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="UNSEEN_DATA", help="Folder of the data sets. Default: the user's cache."),
+]
+ResultsFolder = Annotated[Path, typer.Option("--results", help="Folder of the results files.")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the study, as in --set protocol.name=loso."),
+]
+
+BAD_INPUT, CELLS_FAILED, STOPPED = 2, 1, 130
+
+
+@app.command("run")
+def run_(
+    study: StudyName,
+    data: DataFolder = None,
+    results: ResultsFolder = Path("results"),
+    workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: all cores.")] = None,
+    changes: Changes = None,
+    ray: Annotated[str, typer.Option(metavar="ADDRESS", help="Ray cluster to join, as in --ray auto.")] = "local",
+    tracking_uri: Annotated[
+        str | None, typer.Option(help="MLflow server. Default: a file beside the results.")
+    ] = None,
+) -> None:
+    """Compute what is missing of a study, and show its table. Ctrl-C stops; the same command goes on."""
+    from rich.console import Console
+
+    from experiments.runner import Folders, run
+
+    console = Console(stderr=True)
+    plan, cache = _planned(study, data, changes or [])
+    try:
+        report = run(
+            plan, Folders(results), cache, console, workers=workers, address=ray, tracking_uri=tracking_uri
+        )
+    except KeyboardInterrupt:
+        console.print("Stopped. What was finished is kept; the same command computes the rest.")
+        raise typer.Exit(STOPPED) from None
+    _show(plan.study.study, results)
+    console.print(
+        f"{report.computed} cells computed in {report.seconds:.1f} s, of which {report.logging_s:.1f} s went into "
+        f"logging beside them. Browse: unseen ui --results {results}"
+    )
+    if report.failed:
+        console.print(f"[red]{report.failed} cells failed[/red]; the table says which. The same command tries again.")
+        raise typer.Exit(CELLS_FAILED)
+
+
+@app.command("plan")
+def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None) -> None:
+    """Cells by configuration; nothing is computed."""
+    from collections import Counter
+
+    from rich.console import Console
+    from rich.table import Table
+
+    plan, _ = _planned(study, data, changes or [])
+    counts = Counter(cell.configuration.label for cell in plan.cells())
+    table = Table(title=f"{plan.study.study}: {plan.dataset.card.name}, {plan.task_name}, {len(plan.subjects)} subjects")
+    for column in ("configuration", "representation", "normalization", "encoder", "strategy"):
+        table.add_column(column, overflow="fold")
+    table.add_column("cells", justify="right")
+    for configuration in plan.configurations:
+        told = [configuration.choices[name].text for name in ("representation", "normalization", "encoder", "strategy")]
+        table.add_row(configuration.label, *told, str(counts[configuration.label]))
+    table.add_section()
+    table.add_row("all", "", "", "", "", str(counts.total()))
+    Console().print(table)
+
+
+@app.command()
+def show(study: StudyName, results: ResultsFolder = Path("results")) -> None:
+    """The table of a study again, from its results file alone."""
+    from experiments.study import locate_study, read_study
+
+    _show(read_study(locate_study(study)).study, results)
+
+
+@app.command()
+def ui(
+    results: ResultsFolder = Path("results"),
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 5000, or the next free one.")] = None,
+) -> None:
+    """Browse all results in MLflow, on 127.0.0.1."""
+    from experiments.runner import Folders
+    from experiments.server import serve
+
+    folders = Folders(results)
+    serve(folders.tracking_uri, folders.artifacts, port)
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="Name of the study; the file is NAME.yaml.")]) -> None:
+    """Write a commented study file to edit."""
+    from benchmarks.errors import StudyError
+
+    path = Path(f"{name}.yaml")
+    if path.exists():
+        raise StudyError(f"{path} exists already; choose another name.")
+    template = (Path(__file__).parent / "template.yaml").read_text(encoding="utf-8")
+    path.write_text(template.replace("NAME", path.stem, 1), encoding="utf-8")
+    typer.echo(f"{path} is written. Edit it, then: unseen run {path}")
+
+
+@app.command()
+def datasets(data: DataFolder = None) -> None:
+    """All data sets: subjects, signals, labels, licence, and whether they are on this machine."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from benchmarks.datasets.table import DATASETS
+    from benchmarks.parts import find
+
+    places = _places(data, Path.cwd())
+    table = Table(title=f"Data sets, looked for in {places.data}", show_lines=True)
+    for column in ("name", "what", "signals", "labels", "licence", "here"):
+        table.add_column(column, overflow="fold")
+    for name in DATASETS:
+        part = find(name, DATASETS, "data set")
+        card, place = part.card, part.present(places)
+        what = f"{card.title}. {card.subjects}.\n{card.page}\nCite: {card.citation}"
+        table.add_row(name, what, card.signals, card.labels, card.licence, "no" if place is None else "yes")
+    Console().print(table)
+
+
+def _places(data: Path | None, study: Path) -> Places:
+    from platformdirs import user_cache_path
+
+    from benchmarks.datasets.contract import Places
+
+    named = os.environ.get("UNSEEN_CACHE")
+    cache = Path(named) if named else user_cache_path("unseen")
+    return Places(data=data or cache / "datasets", cache=cache, study=study)
+
+
+def _planned(name: str, data: Path | None, changes: list[str]) -> tuple[Plan, Cache]:
+    from benchmarks.cache import Cache
+    from experiments.plan import Plan
+    from experiments.study import locate_study, read_study
+
+    path = locate_study(name)
+    places = _places(data, path.resolve().parent)
+    return Plan(read_study(path, changes), places), Cache(places.cache / "representations")
+
+
+def _show(study: str, folder: Path) -> None:
+    from rich.console import Console
+
+    from experiments.report.table import render, summarise
+    from experiments.results import Results
+    from experiments.runner import Folders
+
+    with Results(Folders(folder).results(study), writable=False) as results:
+        header, digests = results.header(), results.planned()
+        lines = summarise(header, results.cells(digests), results.rows(digests, final=True))
+    Console().print(render(header, lines))
+
+
+def main() -> None:
+    """Entry point: errors of ours are told in a line, without a traceback."""
+    silence_telemetry()
+    # A user's own parts, named as package.module:Name, lie where the command is given.
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        app()
+    except UnseenError as error:
+        typer.echo(f"unseen: {error}", err=True)
+        sys.exit(BAD_INPUT)

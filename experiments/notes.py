@@ -1,0 +1,71 @@
+"""Lines under a study's table: all that a reader needs to judge its numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from benchmarks.cohort import Cohort
+
+from experiments.plan import Plan
+
+_SHOWN = 4
+
+
+def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
+    """Notes on data, windows, preprocessing, subjects left out, signals, and how validation was held."""
+    return (
+            *_data(plan, cohorts[0]),
+            *_left_out(plan),
+            *(line for cohort in _distinct(cohorts) for line in _signals(cohort, plan.study.quality)),
+            _validation(plan),
+        )
+
+
+def _data(plan: Plan, cohort: Cohort) -> Iterator[str]:
+    card = plan.dataset.card
+    windows = plan.study.windows
+    counts = ", ".join(f"{int((cohort.windows.y == label).sum())} {name}" for label, name in enumerate(cohort.classes))
+    yield f"Data: {card.title}. {len(plan.subjects)} subjects, {len(cohort.windows)} windows ({counts})."
+    if windows is not None:
+        step = windows.step_s or windows.length_s
+        yield f"Windows of {windows.length_s:g} s every {step:g} s. Preprocessing: {plan.preprocessing.describe()}."
+
+
+def _left_out(plan: Plan) -> Iterator[str]:
+    for subject, reason in plan.task.excluded.items():
+        yield f"{subject} left out: {reason}"
+    if plan.study.exclude:
+        yield f"Left out by the study: {', '.join(plan.study.exclude)}."
+
+
+def _distinct(cohorts: tuple[Cohort, ...]) -> list[Cohort]:
+    """One cohort for each set of reports: representations of one signal mostly share theirs."""
+    distinct: list[Cohort] = []
+    for cohort in cohorts:
+        if all(cohort.reports != other.reports for other in distinct):
+            distinct.append(cohort)
+    return distinct
+
+
+def _signals(cohort: Cohort, treatment: str) -> Iterator[str]:
+    unusable = [report for report in cohort.reports if report.unusable]
+    if unusable:
+        reasons: Counter[str] = Counter()
+        for report in unusable:
+            reasons.update(report.unusable)
+        told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        worst = sorted(unusable, key=lambda report: (-sum(report.unusable.values()), report.subject))
+        whose = ", ".join(f"{report.subject} {sum(report.unusable.values())}" for report in worst[:_SHOWN])
+        more = f" and {len(worst) - _SHOWN} more" if len(worst) > _SHOWN else ""
+        yield f"Unusable windows ({treatment}): {told}, in {whose}{more}."
+    for subject, absent in cohort.missing_classes().items():
+        yield f"{subject} has no window of {', '.join(absent)}."
+
+
+def _validation(plan: Plan) -> str:
+    count = plan.protocol.validation_subjects
+    return (
+        f"Strategies that choose an epoch or a round do so on {count} validation subjects of each fold, never on "
+        f"the scored one; all others learn from these too."
+    )
