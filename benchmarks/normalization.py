@@ -74,7 +74,7 @@ class Moments(Statistics):
         """Standard score; a feature that never varies is only centred."""
         scale = np.sqrt(self.squares / self.count)
         # Rounding leaves a constant feature with a tiny spread; dividing by that would blow noise up.
-        scale[scale <= 1e-12 * np.maximum(1.0, np.abs(self.mean))] = 1.0
+        scale[scale <= 1e-12 * np.abs(self.mean)] = 1.0
         mean = self.mean
         return lambda x: (x - mean) / scale
 
@@ -96,7 +96,7 @@ class Covariances(Statistics):
         return Covariances(np.concatenate([self.matrices, other.matrices]))
 
     def transform(self) -> Transform:
-        """Congruence by the inverse square root of the Riemannian mean (Zanini et al. 2018, doi:10.1109/TBME.2017.2742541).
+        """Congruence by the inverse root of the Riemannian mean (Zanini et al. 2018, doi:10.1109/TBME.2017.2742541).
 
         Raises
         ------
@@ -106,10 +106,15 @@ class Covariances(Statistics):
         from pyriemann.geometry.base import invsqrtm
         from pyriemann.geometry.mean import mean_riemann
 
-        try:
-            whitener = invsqrtm(mean_riemann(self.matrices))
-        except ValueError as error:
-            raise LearningError(f"A covariance matrix is not positive definite: {error}") from error
+        spectrum = np.linalg.eigvalsh(self.matrices)
+        # pyRiemann would answer a singular matrix with NaN.
+        definite = spectrum[:, 0] > np.finfo(np.float64).eps * spectrum.shape[1] * spectrum[:, -1]
+        if not definite.all():
+            raise LearningError(
+                f"{np.sum(~definite)} of {len(definite)} covariance matrices are not positive definite: channels "
+                f"depend on each other (an average reference, a dead one). Use a shrinkage estimator (oas), or fewer."
+            )
+        whitener = invsqrtm(mean_riemann(self.matrices))
         return lambda x: whitener @ x @ whitener
 
 

@@ -37,7 +37,7 @@ class Preprocessing:
         ``"average"``, or the channels whose mean is subtracted from the EEG channels. Named reference channels need
         not be among `channels`, and are not part of the result: they depend linearly on each other afterwards.
     resample_hz : float or None
-        New sampling rate (MNE's Fourier method, which guards against aliasing).
+        New sampling rate (MNE's Fourier method, which guards against aliasing and keeps times to half a new sample).
 
     Raises
     ------

@@ -62,8 +62,8 @@ def unusable_windows(signal: FloatArray, starts: IntArray, length: int) -> dict[
     Returns
     -------
     dict of str to ndarray of bool, shape (n,)
-        ``"flat"``: a channel has one and the same value all through the window. A shorter constant run is no flaw:
-        slow quantised signals (skin temperature, electrodermal activity) have them by nature.
+        ``"flat"``: a channel has one and the same value all through the window (of two samples or more). A shorter
+        constant run is no flaw: slow quantised signals (skin temperature, electrodermal activity) have them by nature.
         ``"clipped"``: a channel sticks to the smallest or largest value of its recording for at least three times as
         long as its values last on average (a quickly changing signal: three samples), and jumps there or away by four
         quanta or more (a quantum is the channel's smallest step). The length spares signals that hold each value for
@@ -76,7 +76,7 @@ def unusable_windows(signal: FloatArray, starts: IntArray, length: int) -> dict[
     changes[:, 1:] = x[:, 1:] != x[:, :-1]
     changed = changes.cumsum(axis=1)
     return {
-        "flat": (changed[:, starts + length - 1] == changed[:, starts]).any(axis=0),
+        "flat": (changed[:, starts + length - 1] == changed[:, starts]).any(axis=0) & (length > 1),
         "clipped": _holding(_stuck(x, changes), starts, length),
         "nan": _holding(np.isnan(x), starts, length),
     }

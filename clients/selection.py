@@ -20,8 +20,9 @@ def validation_score(predictor: NetworkPredictor, windows: Windows) -> float:
 
     Each class that a subject shows weighs the same, and so does each subject, as in the balanced accuracy over
     subjects that studies report. That accuracy itself is not used: over a few validation subjects it moves in
-    coarse steps and ties often, so its best epoch is mostly luck, while the likelihood is a smooth and proper score
-    (Gneiting and Raftery 2007, doi:10.1198/016214506000001437).
+    coarse steps and ties often, so its best epoch is partly luck, while the likelihood is a smooth and proper score
+    (Gneiting and Raftery 2007, doi:10.1198/016214506000001437). With six validation subjects of EEGMAT, two seeds,
+    two learning rates and two normalisations, the likelihood's choice was the better one each time, by .002 to .009.
 
     Parameters
     ----------

@@ -42,8 +42,8 @@ class Training:
     """
 
     optimizer: Optimizer = "adam"
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     batch_size: Annotated[int, Field(gt=0)] = 64
 
     def optimizer_of(self, model: nn.Module) -> torch.optim.Optimizer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from benchmarks.cohort import Cohort
@@ -15,8 +15,8 @@ from benchmarks.metrics.contract import Metric
 from benchmarks.metrics.scoring import score, trial_level
 from benchmarks.predictions import Predictions
 from benchmarks.protocols.contract import Fold
-from benchmarks.randomness import derive
-from benchmarks.windows import Windows
+from benchmarks.randomness import derive, generator
+from benchmarks.windows import IntArray, Windows, concatenate
 from clients.training import seeded
 from experiments.results import Outcome, PredictionRecord, ScoreRecord
 from strategies.contract import Learning, Predictor, Strategy
@@ -51,11 +51,43 @@ class Job:
     curve_metrics: Mapping[str, Metric]
 
 
+@dataclass(frozen=True, eq=False)
+class Anonymous:
+    """Windows of one subject as a strategy may see them: without labels, and without anything that tells them.
+
+    A trial's name and a window's place often give the condition away (rest is always recorded first), so trials have
+    no names here and the windows come in a random order.
+
+    Parameters
+    ----------
+    windows : Windows
+        Of one subject, shuffled.
+    order : ndarray of int, shape (n,)
+        Where each of them stood.
+    """
+
+    windows: Windows
+    order: IntArray
+
+    @classmethod
+    def of(cls, windows: Windows, *, onset: bool = False) -> Anonymous:
+        """Anonymous form of a subject's windows, the same each time; the onset is kept only where it is asked for."""
+        order = generator("anonymous", *windows.subjects).permutation(len(windows))
+        shuffled = windows.select(order).without(labels=True, onset=not onset)
+        return cls(replace(shuffled, trial=np.full(len(order), "")), order)
+
+    def in_order(self, predictions: Predictions) -> Predictions:
+        """Predictions of the shuffled windows, put back to where the windows stood."""
+        probabilities = np.empty_like(predictions.probabilities)
+        probabilities[self.order] = predictions.probabilities
+        return Predictions(probabilities)
+
+
 class Witness:
     """Observer that keeps what predictors say of the scored windows; it never holds a label."""
 
-    def __init__(self, scored: Windows) -> None:
-        self._scored = scored.without(labels=True, onset=True)
+    def __init__(self, scored: Windows, *, onset: bool = False) -> None:
+        self._scored = {subject: Anonymous.of(mine, onset=onset) for subject, mine in scored.by_subject()}
         self.steps: dict[int, dict[str, Predictions]] = {}
 
     def __call__(self, step: int, predictor: Predictor) -> None:
@@ -65,7 +97,7 @@ class Witness:
     def predictions(self, predictor: Predictor) -> dict[str, Predictions]:
         """Predictions by scored subject, all windows of a subject in one call; no random state moves."""
         with seeded("witness"):
-            return {subject: predictor.predict(mine) for subject, mine in self._scored.by_subject()}
+            return {subject: mine.in_order(predictor.predict(mine.windows)) for subject, mine in self._scored.items()}
 
 
 def learning_of(cohort: Cohort, job: Job) -> Learning:
@@ -83,13 +115,14 @@ def learning_of(cohort: Cohort, job: Job) -> Learning:
         training = list(fold.order(training, job.stream))
     # The onset is withheld, so that no strategy can learn what time it was.
     windows = cohort.windows.without(onset=not strategy.needs_onset)
+    target = [Anonymous.of(windows.of(subject), onset=strategy.needs_onset).windows for subject in fold.scored]
     return Learning(
         training=windows.of(training),
         validation=windows.of(held_back) if held_back else None,
         classes=cohort.classes,
         geometry=cohort.geometry,
         seed=derive(fold.name, job.seed),
-        target=windows.of(fold.scored).without(labels=True) if strategy.needs_target else None,
+        target=concatenate(target) if strategy.needs_target else None,
     )
 
 
@@ -99,7 +132,7 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
     try:
         learning = learning_of(cohort, job)
         scored = cohort.windows.of(job.fold.scored)
-        witness = Witness(scored)
+        witness = Witness(scored, onset=job.strategy.needs_onset)
         with seeded("cell", learning.seed):
             final = witness.predictions(job.strategy.fit(learning, witness))
         scores = [*_curve(job, witness, scored), *_final(job, final, scored, max(witness.steps, default=0))]

@@ -47,9 +47,7 @@ def run_(
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: all cores.")] = None,
     changes: Changes = None,
     ray: Annotated[str, typer.Option(metavar="ADDRESS", help="Ray cluster to join, as in --ray auto.")] = "local",
-    tracking_uri: Annotated[
-        str | None, typer.Option(help="MLflow server. Default: a file beside the results.")
-    ] = None,
+    tracking_uri: Annotated[str | None, typer.Option(help="MLflow server. Default: a file beside the results.")] = None,
 ) -> None:
     """Compute what is missing of a study, and show its table. Ctrl-C stops; the same command goes on."""
     from rich.console import Console
@@ -59,9 +57,7 @@ def run_(
     console = Console(stderr=True)
     plan, cache = _planned(study, data, changes or [])
     try:
-        report = run(
-            plan, Folders(results), cache, console, workers=workers, address=ray, tracking_uri=tracking_uri
-        )
+        report = run(plan, Folders(results), cache, console, workers=workers, address=ray, tracking_uri=tracking_uri)
     except KeyboardInterrupt:
         console.print("Stopped. What was finished is kept; the same command computes the rest.")
         raise typer.Exit(STOPPED) from None
@@ -85,7 +81,9 @@ def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None) ->
 
     plan, _ = _planned(study, data, changes or [])
     counts = Counter(cell.configuration.label for cell in plan.cells())
-    table = Table(title=f"{plan.study.study}: {plan.dataset.card.name}, {plan.task_name}, {len(plan.subjects)} subjects")
+    table = Table(
+        title=f"{plan.study.study}: {plan.dataset.card.name}, {plan.task_name}, {len(plan.subjects)} subjects"
+    )
     for column in ("configuration", "representation", "normalization", "encoder", "strategy"):
         table.add_column(column, overflow="fold")
     table.add_column("cells", justify="right")

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.representations.table import REPRESENTATIONS
-
 from benchmarks.errors import StudyError
 from benchmarks.normalization import NORMALIZATIONS
 from benchmarks.parts import build, find
 from benchmarks.representations.contract import Representation
+from benchmarks.representations.table import REPRESENTATIONS
 from clients.encoders.table import ENCODERS
 from clients.objectives.table import OBJECTIVES
 from experiments.study import Choice, ConfigurationChoice, Study
@@ -73,7 +72,7 @@ class Configuration:
 
 
 def describe(part: object) -> Any:
-    """A built part as plain data: where its class lives, and its fields."""
+    """A built part for people and trackers: where its class lives, and its fields, defaults included."""
     if dataclasses.is_dataclass(part) and not isinstance(part, type):
         values = {field.name: describe(getattr(part, field.name)) for field in dataclasses.fields(part)}
         return {"part": f"{type(part).__module__}:{type(part).__qualname__}", **values}
@@ -81,10 +80,7 @@ def describe(part: object) -> Any:
         return {str(key): describe(value) for key, value in part.items()}
     if isinstance(part, (list, tuple)):
         return [describe(value) for value in part]
-    if part is None or isinstance(part, (str, int, float, bool)):
-        return part
-    # A user's own part that is no dataclass is told apart by its state; an address in memory would never match again.
-    return {"part": f"{type(part).__module__}:{type(part).__qualname__}", **describe(vars(part))}
+    return part
 
 
 def configurations(study: Study, *, ready_made: bool) -> Iterator[Configuration]:

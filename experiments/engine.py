@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
-from benchmarks.cohort import Cohort
 
+from benchmarks.cohort import Cohort
 from benchmarks.errors import UnseenError
 from experiments.cell import Job, compute
 from experiments.environment import NO_TELEMETRY

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from benchmarks.cohort import Cohort
-
 from experiments.plan import Plan
 
 _SHOWN = 4
@@ -15,11 +14,11 @@ _SHOWN = 4
 def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
     """Notes on data, windows, preprocessing, subjects left out, signals, and how validation was held."""
     return (
-            *_data(plan, cohorts[0]),
-            *_left_out(plan),
-            *(line for cohort in _distinct(cohorts) for line in _signals(cohort, plan.study.quality)),
-            _validation(plan),
-        )
+        *_data(plan, cohorts[0]),
+        *_left_out(plan),
+        *(line for cohort in _distinct(cohorts) for line in _signals(cohort, plan.study.quality)),
+        _validation(plan),
+    )
 
 
 def _data(plan: Plan, cohort: Cohort) -> Iterator[str]:

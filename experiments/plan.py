@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-from benchmarks.source import source_digest
 
 from benchmarks.datasets.contract import Dataset, Places
 from benchmarks.datasets.table import DATASETS
+from benchmarks.digest import digest
 from benchmarks.errors import DataError, StudyError
 from benchmarks.metrics.contract import Metric
 from benchmarks.metrics.table import CURVE_METRICS, METRICS, WINDOW_ONLY
@@ -22,13 +18,14 @@ from benchmarks.protocols.contract import Fold, Protocol
 from benchmarks.protocols.table import PROTOCOLS
 from benchmarks.recipe import Recipe, WindowLength
 from benchmarks.recording import Task
+from benchmarks.source import source_digest
 from experiments.cell import Job
 from experiments.configuration import Configuration, configurations, describe
 from experiments.provenance import versions
 from experiments.results import CellRecord
-from experiments.study import Choice, ConfigurationChoice, Study
+from experiments.study import ConfigurationChoice, Study
 
-MAJORITY = Choice(name="majority")
+MAJORITY = "majority"
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class Plan:
         if repeated:
             raise StudyError(f"configurations: {repeated[0]!r} stands twice, with the same choices.")
         if self.study.reference is None:
-            return next(c.label for c in self.configurations if c.choices["strategy"].name == MAJORITY.name)
+            return next(c.label for c in self.configurations if c.choices["strategy"].name == MAJORITY)
         if self.study.reference not in labels:
             raise StudyError(
                 f"reference: no configuration {self.study.reference!r}. {nearest(self.study.reference, labels)}"
@@ -134,7 +131,7 @@ class Plan:
     def data_fingerprint(self) -> str:
         """SHA-256 over the fingerprints of all subjects of this plan."""
         told = {subject: self.dataset.fingerprint(subject) for subject in self.subjects}
-        return _digest(told)
+        return digest(told)
 
     def cells(self) -> Iterator[Cell]:
         """All cells, lazily, configuration after configuration."""
@@ -146,20 +143,19 @@ class Plan:
             for fold in self.protocol.folds(self.subjects):
                 for stream in streams:
                     for seed in seeds:
-                        digest = _digest([shared, fold.name, fold.scored, fold.learners, seed, stream])
-                        yield Cell(configuration, fold, seed, stream, digest)
+                        yield Cell(configuration, fold, seed, stream, digest([shared, fold, seed, stream]))
 
     def _determinants(self, configuration: Configuration) -> str:
         """Digest of all that determines a cell besides fold, seed and order."""
         modules = {type(part).__module__ for part in (*configuration.parts, self.dataset, self.protocol)}
         modules |= {metric.__module__ for metrics in self.metrics.values() for metric in metrics.values()}
-        return _digest(
+        return digest(
             {
                 "data": self.data_fingerprint,
                 "task": [self.task_name, self.task.classes],
-                "recipe": describe(self.recipe(configuration)),
-                "configuration": configuration.described,
-                "protocol": describe(self.protocol),
+                "recipe": self.recipe(configuration),
+                "strategy": configuration.strategy,
+                "protocol": self.protocol,
                 "metrics": {level: sorted(metrics) for level, metrics in self.metrics.items()},
                 "source": source_digest(sorted(modules | {"experiments.cell"})),
                 "versions": versions(),
@@ -213,9 +209,9 @@ class Plan:
 def _with_reference(study: Study) -> Study:
     """The study with a majority configuration to compare with, if it names no reference and holds none."""
     names = {choice.name for entry in study.configurations.values() for choice in entry.strategy}
-    if study.reference is not None or MAJORITY.name in names:
+    if study.reference is not None or MAJORITY in names:
         return study
-    majority = ConfigurationChoice(strategy=(MAJORITY,))
+    majority = ConfigurationChoice.model_validate({"strategy": MAJORITY})
     return study.model_copy(update={"configurations": {"majority": majority, **study.configurations}})
 
 
@@ -223,7 +219,3 @@ def _metrics(primary: str) -> Mapping[str, Mapping[str, Metric]]:
     """Metrics of final predictors by level: all of the table, and the study's own primary one."""
     window = {name: find(name, METRICS, "metric") for name in {**METRICS, primary: ""}}
     return {"window": window, "trial": {name: m for name, m in window.items() if name not in WINDOW_ONLY}}
-
-
-def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

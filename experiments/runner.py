@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.cache import Cache
-from benchmarks.cohort import Cohort, build_cohort
 from rich.console import Console
 
+from benchmarks.cache import Cache
+from benchmarks.cohort import Cohort, build_cohort
+from benchmarks.digest import digest
 from experiments.cell import Job
-from experiments.configuration import Configuration, describe
+from experiments.configuration import Configuration
 from experiments.header import Header
 from experiments.live import LivePublisher
 from experiments.notes import notes_of
@@ -143,7 +143,7 @@ def header_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> Header:
 
 
 def _key(plan: Plan, configuration: Configuration) -> str:
-    return json.dumps(describe(plan.recipe(configuration)), sort_keys=True)
+    return digest(plan.recipe(configuration))
 
 
 def _cohorts(plan: Plan, cache: Cache, console: Console) -> dict[str, Cohort]:

@@ -112,7 +112,7 @@ class TangentSpace(Strategy):
     geometries: ClassVar[tuple[Geometry, ...]] = ("spd",)
 
     normalization: Normalization
-    C: Annotated[float, Field(gt=0)] = 1.0
+    C: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     class_weights: Literal["balanced", "none"] = "balanced"
 
     def fit(self, learning: Learning, observer: Observer) -> ClassifierPredictor:
@@ -139,7 +139,8 @@ def _riemannian_mean(matrices: FloatArray) -> FloatArray:
     try:
         # Normalised matrices, subject by subject or all at once, have the identity for their mean, since the
         # logarithms of each part sum to zero there: from the identity the search then ends at once.
-        mean: FloatArray = mean_riemann(matrices, init=np.eye(matrices.shape[-1]))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean: FloatArray = mean_riemann(matrices, init=np.eye(matrices.shape[-1]))
     except ValueError as error:
         raise LearningError(_NOT_POSITIVE) from error
     return mean

@@ -239,7 +239,7 @@ class FeatureTable(Dataset):
         whole = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
         if whole:
             numbers = column.to_numpy(dtype=np.float64)
-            fractional = numbers != np.round(numbers)
+            fractional = (numbers != np.round(numbers)) | np.isinf(numbers)
             if fractional.any():
                 raise DataError(
                     f"{self._path}: label column {column.name!r} holds {numbers[fractional][0]:g} in "

@@ -1,0 +1,79 @@
+"""Learning from subjects one after another, whatever is done against forgetting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from avalanche.core import SupervisedPlugin
+
+from benchmarks.normalization import STATISTICS, Normalization
+from clients.encoders.contract import Encoder
+from clients.network import initial_network
+from clients.objectives.contract import Objective
+from clients.predictor import NetworkPredictor
+from clients.training import Training, class_counts, seeded, tensors, torch_generator
+from strategies.continual.experience import SubjectExperience
+from strategies.continual.template import StreamTemplate
+from strategies.contract import Learning, Observer, check_classes
+
+
+def learn_stream(
+    learning: Learning,
+    observer: Observer,
+    *,
+    normalization: Normalization,
+    encoder: Encoder,
+    objective: Objective,
+    training: Training,
+    epochs: int,
+    plugins: Sequence[SupervisedPlugin] = (),
+) -> NetworkPredictor:
+    """Train one network on the training subjects in their order, each for a fixed number of training epochs.
+
+    A subject is normalised, shuffled and weighted from itself and those before it alone. So the network after a
+    subject does not depend on who comes later, and the order of a subject's minibatches not on who came before.
+
+    Parameters
+    ----------
+    learning : Learning
+        The subjects and their order.
+    observer : callable
+        Called before any learning, and after each subject with a copy of the network.
+    normalization, encoder, objective, training
+        As for every strategy that trains a network. The loss counts the classes of the current subject.
+    epochs : int
+        Training epochs with each subject.
+    plugins : sequence of SupervisedPlugin
+        What is done against forgetting, as new plugins for Avalanche's template.
+
+    Returns
+    -------
+    NetworkPredictor
+        The network after the last subject.
+
+    Raises
+    ------
+    LearningError
+        A class occurs in no subject, or the loss is no longer finite.
+    """
+    check_classes(learning)
+    seed, classes = learning.seed, len(learning.classes)
+    network = initial_network(encoder, objective, learning.training.x.shape[1:], classes, seed)
+    normalizer = normalization.start(learning.geometry)
+    predictor = NetworkPredictor(network, normalizer, objective)
+    observer(0, predictor.snapshot())
+
+    template = StreamTemplate(network=network, training=training, epochs=epochs, plugins=plugins)
+    for position, (subject, windows) in enumerate(learning.training.by_subject()):
+        assert windows.y is not None
+        if normalization.shares:
+            normalizer = normalizer.learn(STATISTICS[learning.geometry](windows.x))
+        experience = SubjectExperience(subject, position, *tensors(normalizer(windows), windows.y))
+        loss = objective.loss(class_counts(windows.y, classes))
+        # Dropout and plugins draw from the global sources; their numbers must not be those that shuffle.
+        with seeded(seed, "subject", subject, "global"):
+            template.meet(experience, loss, torch_generator(seed, "subject", subject))
+        # A plugin may have put another network in the place of the first.
+        predictor = NetworkPredictor(template.model, normalizer, objective)
+        observer(position + 1, predictor.snapshot())
+    return predictor

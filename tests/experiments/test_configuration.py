@@ -1,0 +1,124 @@
+"""Configurations: how choices multiply, what they are called, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.errors import StudyError
+from benchmarks.normalization import Stream, SubjectUnlabelled, Training
+from clients.encoders.mlp import MLP
+from experiments.configuration import Configuration, configurations
+from experiments.study import Study
+
+BASE = {"study": "s", "dataset": "simulated", "windows": {"length_s": 4}}
+
+
+def made(entries: dict[str, object], *, ready_made: bool = False, **more: object) -> list[Configuration]:
+    study = Study.model_validate({**BASE, **more, "configurations": entries})
+    return list(configurations(study, ready_made=ready_made))
+
+
+def labels(entries: dict[str, object], **more: object) -> list[str]:
+    return [configuration.label for configuration in made(entries, **more)]
+
+
+def test_lists_multiply_and_only_what_varies_is_in_the_label() -> None:
+    entry = {
+        "strategy": "pooled",
+        "normalization": ["training", "none"],
+        "encoder": [{"name": "mlp"}, "clients.encoders.mlp:MLP"],
+    }
+    assert labels({"net": entry}) == [
+        "net/training/mlp",
+        "net/training/clients.encoders.mlp:MLP",
+        "net/none/mlp",
+        "net/none/clients.encoders.mlp:MLP",
+    ]
+    assert labels({"net": {"strategy": "pooled", "normalization": "none"}}) == ["net"]
+
+
+def test_alternatives_of_one_name_are_told_apart_by_their_values() -> None:
+    encoders = [{"name": "mlp", "hidden": [8]}, {"name": "mlp", "hidden": [64]}]
+    assert labels({"net": {"strategy": "pooled", "encoder": encoders}}) == [
+        "net/mlp(hidden=[8])",
+        "net/mlp(hidden=[64])",
+    ]
+
+
+def test_values_of_the_file_reach_the_parts() -> None:
+    (one,) = made(
+        {"net": {"strategy": {"name": "pooled", "epochs": 3}, "encoder": {"name": "mlp", "hidden": [5, 7]}}},
+        training={"learning_rate": 0.5},
+    )
+    assert one.strategy.encoder == MLP(hidden=(5, 7))  # type: ignore[attr-defined]
+    assert one.strategy.epochs == 3  # type: ignore[attr-defined]
+    assert one.strategy.training.learning_rate == 0.5  # type: ignore[attr-defined]
+    assert one.described["strategy"]["encoder"] == {
+        "part": "clients.encoders.mlp:MLP",
+        "hidden": [5, 7],
+        "dropout": 0.0,
+    }
+
+
+def test_a_choice_of_the_study_holds_for_all_and_one_of_the_entry_wins() -> None:
+    one, other = made(
+        {"a": {"strategy": "lda"}, "b": {"strategy": "lda", "normalization": "training"}},
+        normalization="subject_unlabelled",
+    )
+    assert isinstance(one.strategy.normalization, SubjectUnlabelled)  # type: ignore[attr-defined]
+    assert isinstance(other.strategy.normalization, Training)  # type: ignore[attr-defined]
+    assert (one.transductive, other.transductive) == (True, False)
+
+
+def test_the_default_normalisation_fits_how_a_strategy_meets_subjects() -> None:
+    together, in_sequence = made({"a": {"strategy": "pooled"}, "b": {"strategy": "finetuning"}})
+    assert isinstance(together.strategy.normalization, Training)  # type: ignore[attr-defined]
+    assert isinstance(in_sequence.strategy.normalization, Stream)  # type: ignore[attr-defined]
+
+
+def test_a_strategy_that_looks_at_no_window_is_not_repeated_for_what_it_ignores() -> None:
+    assert labels(
+        {"m": {"strategy": "majority"}},
+        representation=["raw", "differential_entropy"],
+        normalization=["training", "none"],
+    ) == ["m"]
+
+
+def test_ready_made_features_have_no_representation() -> None:
+    (one,) = made({"l": {"strategy": "lda"}}, ready_made=True)
+    assert one.representation is None
+    with pytest.raises(StudyError, match=r"configurations\.l\.representation: .*its own features"):
+        made({"l": {"strategy": "lda", "representation": "raw"}}, ready_made=True)
+
+
+def test_a_users_own_part_is_taken_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = "from dataclasses import dataclass\nfrom clients.encoders.mlp import MLP\n\n@dataclass(frozen=True)\nclass Wide(MLP):\n    factor: int = 2\n"
+    (tmp_path / "my_own_encoder.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    (one,) = made({"net": {"strategy": "pooled", "encoder": {"name": "my_own_encoder:Wide", "factor": 5}}})
+    assert one.strategy.encoder.factor == 5  # type: ignore[attr-defined]
+    assert one.described["strategy"]["encoder"]["part"] == "my_own_encoder:Wide"
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"strategy": "ldaa"}, "Unknown strategy 'ldaa'. Legal: .*lda.*Did you mean 'lda'"),
+        ({"strategy": "no_such_module:X"}, "No module 'no_such_module' for strategy"),
+        ({"strategy": "strategies.classical:Nope"}, "'strategies.classical' has no 'Nope'"),
+        ({"strategy": "lda", "encoder": "mlp"}, r"configurations\.c\.encoder: strategy lda takes no encoder"),
+        ({"strategy": "lda", "training": {}}, r"configurations\.c\.training: strategy lda takes no training"),
+        ({"strategy": {"name": "pooled", "epoch": 3}}, r"configurations\.c\.strategy\.epoch: no such key.*'epochs'"),
+        ({"strategy": {"name": "pooled", "epochs": 0}}, r"configurations\.c\.strategy\.epochs: .*greater than 0"),
+        ({"strategy": {"name": "pooled", "epochs": "many"}}, r"configurations\.c\.strategy\.epochs: .*integer"),
+        ({"strategy": "pooled", "encoder": {"name": "mlp", "hidden": [0]}}, r"configurations\.c\.encoder\.hidden\.0: "),
+        ({"strategy": "pooled", "training": {"learning_rate": -1}}, r"configurations\.c\.training\.learning_rate: "),
+        ({"strategy": "pooled", "normalization": "stream"}, "Stream grows subject by subject"),
+        ({"strategy": "finetuning", "normalization": "training"}, "still to come would leak"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_field(entry: dict[str, object], words: str) -> None:
+    with pytest.raises(StudyError, match=words):
+        made({"c": entry})

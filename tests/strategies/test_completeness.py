@@ -1,0 +1,253 @@
+"""Every strategy of the table through the same checks; an entry without a case fails."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.errors import LearningError, StudyError
+from benchmarks.normalization import NORMALIZATIONS, Geometry, Normalization, SubjectUnlabelled
+from benchmarks.parts import build, find
+from benchmarks.windows import Windows
+from clients.encoders.mlp import MLP
+from clients.objectives.cross_entropy import CrossEntropy
+from clients.training import Training, seeded
+from strategies.contract import Learning, Predictor, Strategy, check_normalization
+from strategies.table import STRATEGIES
+from tests.strategies.learnings import (
+    Recorder,
+    balanced_accuracy,
+    covariance_windows,
+    disturb,
+    gaussian_windows,
+    ignore,
+    learning,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Values of a study file, and what is known beforehand of the strategy.
+
+    Parameters
+    ----------
+    values : dict
+        Of the study file.
+    learns : bool
+        Whether it can be better than a guess.
+    geometry : {"vector", "channels", "spd"}
+        One that it takes.
+    in_sequence : bool
+        Whether it meets subjects one after another.
+    normalizes : bool
+        Whether it takes a normalisation.
+    """
+
+    values: dict[str, object] = field(default_factory=dict)
+    learns: bool = True
+    geometry: Geometry = "vector"
+    in_sequence: bool = False
+    normalizes: bool = True
+
+
+CASES = {
+    "majority": Case(learns=False, normalizes=False),
+    "lda": Case(),
+    "tangent_space": Case(geometry="spd"),
+    "pooled": Case({"epochs": 8, "patience": 2}),
+    "fedavg": Case({"rounds": 8, "fraction": 0.75}),
+    "finetuning": Case({"epochs": 4}, in_sequence=True),
+}
+every_strategy = pytest.mark.parametrize("name", CASES)
+
+COHORTS = {
+    "vector": gaussian_windows(["a", "b", "c", "d", "e", "new"], shift=0.5, distance=4.0, classes=3),
+    "spd": covariance_windows(["a", "b", "c", "d", "e", "new"], shift=0.1, classes=3),
+}
+
+
+def strategy(name: str, mode: Normalization | None = None) -> Strategy:
+    given = {
+        "normalization": mode or SubjectUnlabelled(),
+        "encoder": MLP(hidden=(8,), dropout=0.2),
+        "objective": CrossEntropy(),
+        "training": Training(learning_rate=0.02, batch_size=16),
+    }
+    mine = build(find(name, STRATEGIES, "strategy"), given, CASES[name].values, f"configurations.{name}.strategy")
+    assert isinstance(mine, Strategy)
+    return mine
+
+
+def problem(name: str, seed: int = 0) -> tuple[Learning, Windows]:
+    """What may be learned from, and the labelled windows of a new subject."""
+    cohort = COHORTS[CASES[name].geometry]
+    known = cohort.of(["a", "b", "c", "d", "e"])
+    apart = ["e"] if strategy(name).uses_validation else []
+    return learning(known, validation=apart, geometry=CASES[name].geometry, seed=seed), cohort.of("new")
+
+
+def said(predictor: Predictor, windows: Windows) -> np.ndarray:
+    return predictor.predict(windows.without(labels=True)).probabilities
+
+
+def test_every_entry_has_a_case() -> None:
+    assert set(CASES) == set(STRATEGIES)
+
+
+@every_strategy
+def test_it_says_of_itself_what_is_so(name: str) -> None:
+    mine = find(name, STRATEGIES, "strategy")
+    assert issubclass(mine, Strategy)
+    assert mine.__dataclass_params__.frozen
+    assert mine.sequential is CASES[name].in_sequence
+    assert CASES[name].geometry in mine.geometries
+    assert ("normalization" in {f.name for f in fields(mine)}) is CASES[name].normalizes
+    assert not mine.needs_target
+    assert not mine.needs_onset
+
+
+MODES = [(name, mode) for name, case in CASES.items() if case.normalizes for mode in NORMALIZATIONS]
+
+
+@pytest.mark.parametrize(("name", "mode"), MODES)
+def test_it_learns_an_easy_cohort_and_refuses_what_makes_no_sense(name: str, mode: str) -> None:
+    normalization = build(find(mode, NORMALIZATIONS, "normalization"), {}, {}, "normalization")
+    refused = mode == ("training" if CASES[name].in_sequence else "stream")
+    if refused:
+        with pytest.raises(StudyError, match=r"use .*subject_unlabelled or none"):
+            strategy(name, normalization)
+        with pytest.raises(StudyError):
+            check_normalization(find(name, STRATEGIES, "strategy"), normalization)
+        return
+    known, new = problem(name)
+    predictor = strategy(name, normalization).fit(known, ignore)
+    assert balanced_accuracy(predictor, new) > 0.8
+
+
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.learns])
+def test_what_never_learns_is_at_chance(name: str) -> None:
+    known, new = problem(name)
+    assert balanced_accuracy(strategy(name).fit(known, ignore), new) == pytest.approx(1 / 3)
+
+
+@every_strategy
+def test_two_fits_agree_to_the_bit_whatever_ran_before(name: str) -> None:
+    known, new = problem(name)
+    with seeded("one"):
+        first = said(strategy(name).fit(known, ignore), new)
+    with seeded("two"):
+        np.testing.assert_array_equal(said(strategy(name).fit(known, ignore), new), first)
+
+
+@every_strategy
+def test_the_seed_matters_if_and_only_if_it_says_so(name: str) -> None:
+    (one, new), (two, _) = problem(name, seed=1), problem(name, seed=2)
+    same = np.array_equal(said(strategy(name).fit(one, ignore), new), said(strategy(name).fit(two, ignore), new))
+    assert same is not strategy(name).stochastic
+
+
+@every_strategy
+def test_the_observer_is_called_before_learning_and_then_step_by_step(name: str) -> None:
+    known, new = problem(name)
+    record = Recorder(new)
+    final = strategy(name).fit(known, record)
+    assert record.steps == list(range(len(record.steps)))
+    assert len(record.steps) > 1
+    assert balanced_accuracy(record.predictors[0], new) < 0.7
+    assert any(np.array_equal(said(final, new), shown) for shown in record.probabilities[1:])
+
+
+@every_strategy
+def test_a_predictor_that_the_observer_keeps_stays_as_it_was(name: str) -> None:
+    known, new = problem(name)
+    record = Recorder(new)
+    strategy(name).fit(known, record)
+    for predictor, before in zip(record.predictors, record.probabilities, strict=True):
+        np.testing.assert_array_equal(said(predictor, new), before)
+
+
+@every_strategy
+def test_the_observer_changes_nothing(name: str) -> None:
+    known, new = problem(name)
+    alone = said(strategy(name).fit(known, ignore), new)
+    with seeded("observer"):
+        np.testing.assert_array_equal(said(strategy(name).fit(known, disturb), new), alone)
+
+
+@every_strategy
+def test_fitting_leaves_the_random_state_and_the_windows_as_they_were(name: str) -> None:
+    known, _ = problem(name)
+    kept = [part.select(np.arange(len(part))) for part in (known.training, known.validation) if part is not None]
+    with seeded("before"):
+        before = draws()
+    with seeded("before"):
+        strategy(name).fit(known, ignore)
+        assert draws() == before
+    for part, copy in zip((known.training, known.validation), kept, strict=False):
+        assert part is not None
+        np.testing.assert_array_equal(part.x, copy.x)
+        np.testing.assert_array_equal(part.y, copy.y)
+
+
+def draws() -> tuple[Any, ...]:
+    return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+
+
+@every_strategy
+def test_its_predictor_consumes_no_randomness(name: str) -> None:
+    known, new = problem(name)
+    predictor = strategy(name).fit(known, ignore)
+    with seeded("before"):
+        before = draws()
+    with seeded("before"):
+        first = said(predictor, new)
+        np.testing.assert_array_equal(said(predictor, new), first)
+        assert draws() == before
+
+
+@every_strategy
+def test_all_classes_have_a_column_even_where_one_alone_is_shown(name: str) -> None:
+    known, new = problem(name)
+    predictor = strategy(name).fit(known, ignore)
+    assert new.y is not None
+    only = new.select(new.y == 1)
+    assert said(predictor, only).shape == (len(only), 3)
+    assert said(predictor, new.select(np.array([0]))).shape == (1, 3)
+
+
+@every_strategy
+def test_without_validation_subjects_it_learns_all_the_same(name: str) -> None:
+    known, new = problem(name)
+    predictor = strategy(name).fit(replace(known, validation=None), ignore)
+    assert balanced_accuracy(predictor, new) > (0.8 if CASES[name].learns else 0.3)
+
+
+@every_strategy
+def test_validation_subjects_are_looked_at_only_if_it_says_so(name: str) -> None:
+    known, new = problem(name)
+    nothing = said(strategy(name).fit(replace(known, validation=None), ignore), new)
+    with_some = said(strategy(name).fit(replace(known, validation=new), ignore), new)
+    assert np.array_equal(nothing, with_some) or strategy(name).uses_validation
+
+
+@every_strategy
+def test_a_class_that_nobody_shows_is_named(name: str) -> None:
+    known, _ = problem(name)
+    assert known.training.y is not None
+    lacking = replace(known, training=known.training.select(known.training.y != 2))
+    with pytest.raises(LearningError, match="No training window of class 'class2' among subjects a, b, c, d"):
+        strategy(name).fit(lacking, ignore)
+
+
+@every_strategy
+def test_representations_that_it_does_not_take_are_refused(name: str) -> None:
+    known, _ = problem(name)
+    everything: tuple[Geometry, ...] = ("vector", "channels", "spd")
+    for geometry in set(everything) - set(strategy(name).geometries):
+        with pytest.raises(LearningError, match=r"learns from .*, found"):
+            strategy(name).fit(replace(known, geometry=geometry), ignore)
