@@ -33,9 +33,7 @@ class Predictions:
         if p.ndim != 2:
             raise LearningError(f"Probabilities must be (windows, classes), found shape {p.shape}.")
         if not np.isfinite(p).all():
-            raise LearningError(
-                "The predictor returned NaN or infinite probabilities: did its training diverge?"
-            )
+            raise LearningError("The predictor returned NaN or infinite probabilities: did its training diverge?")
         if (p < -1e-9).any() or (np.abs(p.sum(axis=1) - 1) > 1e-4).any():
             raise LearningError("The predictor's rows are no probabilities: negative, or not summing to one.")
 

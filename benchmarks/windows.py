@@ -57,6 +57,19 @@ class Windows:
         names, first = np.unique(self.subject, return_index=True)
         return tuple(str(name) for name in names[np.argsort(first)])
 
+    @property
+    def labels(self) -> IntArray:
+        """Class indices, shape (n,).
+
+        Raises
+        ------
+        ValueError
+            Labels are withheld.
+        """
+        if self.y is None:
+            raise ValueError("the labels of these windows are withheld")
+        return self.y
+
     def select(self, index: NDArray[np.bool_] | IntArray) -> Windows:
         """Copy of the windows that a mask or an index picks; it shares no memory with this one."""
         return Windows(

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from benchmarks.cohort import Cohort
 
+from benchmarks.cohort import Cohort
 from benchmarks.errors import UnseenError
 from benchmarks.metrics.contract import Metric
 from benchmarks.metrics.scoring import score, trial_level
 from benchmarks.predictions import Predictions
 from benchmarks.protocols.contract import Fold
 from benchmarks.randomness import derive, generator
-from benchmarks.windows import IntArray, Windows, concatenate
+from benchmarks.windows import FloatArray, IntArray, Windows, concatenate
 from clients.training import seeded
-from experiments.results import Outcome, PredictionRecord, ScoreRecord
+from experiments.results import Level, Outcome, PredictionRecord, ScoreRecord
 from strategies.contract import Learning, Predictor, Strategy
 
 
@@ -47,7 +47,7 @@ class Job:
     seed: int
     stream: int
     validation_subjects: int
-    metrics: Mapping[str, Mapping[str, Metric]]
+    metrics: Mapping[Level, Mapping[str, Metric]]
     curve_metrics: Mapping[str, Metric]
 
 
@@ -148,7 +148,7 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
 
 
 def _curve(job: Job, witness: Witness, scored: Windows) -> list[ScoreRecord]:
-    truth = {subject: mine.y for subject, mine in scored.by_subject()}
+    truth = {subject: mine.labels for subject, mine in scored.by_subject()}
     return [
         ScoreRecord(step, False, subject, "unseen", "trial", "window", name, value.value, value.reason)
         for step, said in witness.steps.items()
@@ -160,8 +160,8 @@ def _curve(job: Job, witness: Witness, scored: Windows) -> list[ScoreRecord]:
 def _final(job: Job, final: Mapping[str, Predictions], scored: Windows, step: int) -> list[ScoreRecord]:
     records = []
     for subject, mine in scored.by_subject():
-        levels = {
-            "window": (mine.y, final[subject].probabilities),
+        levels: Mapping[Level, tuple[IntArray, FloatArray]] = {
+            "window": (mine.labels, final[subject].probabilities),
             "trial": trial_level(final[subject], mine),
         }
         for level, metrics in job.metrics.items():
@@ -174,4 +174,5 @@ def _final(job: Job, final: Mapping[str, Predictions], scored: Windows, step: in
 
 def _record(subject: str, predictions: Predictions, mine: Windows) -> PredictionRecord:
     trial = np.char.add(np.char.add(mine.session, "/"), mine.trial)
-    return PredictionRecord(subject, "unseen", predictions.probabilities, mine.y, trial, mine.onset)
+    onset = np.full(len(mine), np.nan) if mine.onset is None else mine.onset
+    return PredictionRecord(subject, "unseen", predictions.probabilities, mine.labels, trial, onset)

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from benchmarks.cohort import Cohort
+from clients.training import class_counts
 from experiments.plan import Plan
 
 _SHOWN = 4
@@ -24,7 +25,8 @@ def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
 def _data(plan: Plan, cohort: Cohort) -> Iterator[str]:
     card = plan.dataset.card
     windows = plan.study.windows
-    counts = ", ".join(f"{int((cohort.windows.y == label).sum())} {name}" for label, name in enumerate(cohort.classes))
+    sizes = class_counts(cohort.windows.labels, len(cohort.classes))
+    counts = ", ".join(f"{size} {name}" for size, name in zip(sizes, cohort.classes, strict=True))
     yield f"Data: {card.title}. {len(plan.subjects)} subjects, {len(cohort.windows)} windows ({counts})."
     if windows is not None:
         step = windows.step_s or windows.length_s

@@ -22,7 +22,7 @@ from benchmarks.source import source_digest
 from experiments.cell import Job
 from experiments.configuration import Configuration, configurations, describe
 from experiments.provenance import versions
-from experiments.results import CellRecord
+from experiments.results import CellRecord, Level
 from experiments.study import ConfigurationChoice, Study
 
 MAJORITY = "majority"
@@ -215,7 +215,7 @@ def _with_reference(study: Study) -> Study:
     return study.model_copy(update={"configurations": {"majority": majority, **study.configurations}})
 
 
-def _metrics(primary: str) -> Mapping[str, Mapping[str, Metric]]:
+def _metrics(primary: str) -> Mapping[Level, Mapping[str, Metric]]:
     """Metrics of final predictors by level: all of the table, and the study's own primary one."""
     window = {name: find(name, METRICS, "metric") for name in {**METRICS, primary: ""}}
     return {"window": window, "trial": {name: m for name, m in window.items() if name not in WINDOW_ONLY}}

@@ -13,11 +13,15 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
 from benchmarks.errors import ResultsError
 from experiments.header import Header
 
 SCHEMA_VERSION = 1
+
+Level = Literal["window", "trial"]
+"""What is scored: each window, or each trial by the mean probability of its windows."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cells (
@@ -93,7 +97,7 @@ class ScoreRecord:
     subject: str
     target: Literal["unseen", "seen"]
     grouping: Literal["trial", "block"]
-    level: Literal["window", "trial"]
+    level: Level
     metric: str
     value: float
     reason: str | None = None
@@ -114,7 +118,7 @@ class PredictionRecord:
     trial : ndarray of str, shape (n,)
         Session and trial of each window.
     onset : ndarray, shape (n,)
-        Start of each window, seconds.
+        Start of each window, seconds; NaN where the data set does not say.
     """
 
     subject: str
@@ -264,8 +268,8 @@ class Results:
         found = self._db.execute("SELECT content FROM header").fetchone()
         if found is None:
             raise ResultsError(f"{self.path} holds no study yet: run it first.")
-        content = json.loads(found[0])
-        return Header(**{name: tuple(v) if isinstance(v, list) else v for name, v in content.items()})
+        header: Header = TypeAdapter(Header).validate_json(found[0])
+        return header
 
     def planned(self) -> list[str]:
         """Digests of the cells that belonged to the study when it was last run."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmarks.normalization import Geometry
 from benchmarks.representations.contract import Representation
-from benchmarks.representations.signals import Band, bandpass, check_band, cut
+from benchmarks.representations.signals import Band, Order, bandpass, check_band, cut
 from benchmarks.windows import FloatArray, IntArray
 
 
@@ -38,7 +38,7 @@ class Covariance(Representation):
 
     band_hz: Band | None = (4.0, 45.0)
     estimator: Literal["oas", "lwf", "scm"] = "oas"
-    order: int = 4
+    order: Order = 4
 
     def __post_init__(self) -> None:
         if self.band_hz is not None:

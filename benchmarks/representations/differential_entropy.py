@@ -11,7 +11,7 @@ from pydantic import Field
 
 from benchmarks.normalization import Geometry
 from benchmarks.representations.contract import Representation
-from benchmarks.representations.signals import Band, bandpass, check_band, cut
+from benchmarks.representations.signals import Band, Order, bandpass, check_band, cut
 from benchmarks.windows import FloatArray, IntArray
 
 EEG_BANDS: Mapping[str, Band] = {
@@ -48,7 +48,7 @@ class DifferentialEntropy(Representation):
     geometry: ClassVar[Geometry] = "vector"
 
     bands: Annotated[Mapping[str, Band], Field(min_length=1)] = field(default_factory=lambda: dict(EEG_BANDS))
-    order: Annotated[int, Field(ge=1, le=10)] = 4
+    order: Order = 4
 
     def __post_init__(self) -> None:
         for name, band in self.bands.items():

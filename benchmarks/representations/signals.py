@@ -14,6 +14,9 @@ from benchmarks.windows import FloatArray, IntArray
 Band = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 """Lower and upper edge of a frequency band, Hz."""
 
+Order = Annotated[int, Field(ge=1, le=10)]
+"""Order of a Butterworth filter's low-pass prototype: both slopes of one pass are of that order."""
+
 
 def cut(signal: FloatArray, starts: IntArray, length: int) -> FloatArray:
     """Windows (n, C, L) of a signal (C, T)."""
@@ -39,7 +42,7 @@ def bandpass(signal: FloatArray, sfreq: float, band: Band, order: int) -> FloatA
     band : pair of float
         Edges, Hz.
     order : int
-        Order of the low-pass prototype: the slopes of one pass are those of an order-`order` filter on either side.
+        Order of the filter in each direction.
 
     Raises
     ------

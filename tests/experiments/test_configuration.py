@@ -94,7 +94,14 @@ def test_ready_made_features_have_no_representation() -> None:
 
 
 def test_a_users_own_part_is_taken_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = "from dataclasses import dataclass\nfrom clients.encoders.mlp import MLP\n\n@dataclass(frozen=True)\nclass Wide(MLP):\n    factor: int = 2\n"
+    source = """
+from dataclasses import dataclass
+from clients.encoders.mlp import MLP
+
+@dataclass(frozen=True)
+class Wide(MLP):
+    factor: int = 2
+"""
     (tmp_path / "my_own_encoder.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     (one,) = made({"net": {"strategy": "pooled", "encoder": {"name": "my_own_encoder:Wide", "factor": 5}}})

@@ -1,0 +1,168 @@
+"""Plans: how many cells, what their digests cover, and what is refused before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.datasets.contract import Places
+from benchmarks.errors import DataError, StudyError, UnseenError
+from benchmarks.source import source_files
+from experiments.plan import Plan
+from experiments.study import Study
+from strategies.table import STRATEGIES
+
+BASE: dict[str, Any] = {
+    "study": "s",
+    "dataset": {"name": "simulated", "subjects": 4},
+    "windows": {"length_s": 4},
+    "protocol": {"name": "loso", "validation_subjects": 1},
+    "configurations": {"lda": {"strategy": "lda"}, "pooled": {"strategy": "pooled"}},
+}
+
+
+def plan(folder: Path, **changes: Any) -> Plan:
+    return Plan(Study.model_validate({**BASE, **changes}), Places(folder / "data", folder / "cache", folder))
+
+
+def digests(folder: Path, **changes: Any) -> dict[tuple[str, str, int, int], str]:
+    cells = plan(folder, **changes).cells()
+    return {(c.configuration.label, c.fold.name, c.seed, c.stream): c.digest for c in cells}
+
+
+def test_seeds_are_for_what_is_random_and_orders_for_what_is_met_in_sequence(tmp_path: Path) -> None:
+    entries = {"lda": {"strategy": "lda"}, "pooled": {"strategy": "pooled"}, "tuned": {"strategy": "finetuning"}}
+    found = digests(tmp_path, configurations=entries, seeds=3, orders=2)
+    counts = {label: sum(key[0] == label for key in found) for label in ("majority", *entries)}
+    assert counts == {"majority": 4, "lda": 4, "pooled": 4 * 3, "tuned": 4 * 3 * 2}
+
+
+def test_digests_are_unique_and_the_same_in_a_new_plan(tmp_path: Path) -> None:
+    found = digests(tmp_path, seeds=2)
+    assert len(set(found.values())) == len(found)
+    assert digests(tmp_path, seeds=2) == found
+
+
+def test_adding_configurations_seeds_or_a_question_keeps_finished_cells(tmp_path: Path) -> None:
+    before = digests(tmp_path)
+    more = {**BASE["configurations"], "other": {"strategy": "lda", "normalization": "none"}}
+    after = digests(tmp_path, configurations=more, seeds=3, question="Why?", study="renamed")
+    assert before.items() <= after.items()
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        ({"windows": {"length_s": 2}}, set()),
+        ({"quality": "keep"}, set()),
+        ({"preprocessing": {"band_hz": [1, 40]}}, set()),
+        ({"dataset": {"name": "simulated", "subjects": 4, "seed": 1}}, set()),
+        ({"dataset": {"name": "simulated", "subjects": 5}}, set()),
+        ({"encoder": {"name": "mlp", "hidden": [3]}}, {"majority", "lda"}),
+        ({"training": {"learning_rate": 0.01}}, {"majority", "lda"}),
+        ({"objective": {"name": "cross_entropy", "label_smoothing": 0.1}}, {"majority", "lda"}),
+        ({"normalization": "none"}, {"majority"}),
+    ],
+)
+def test_a_digest_changes_with_what_determines_the_cell_and_with_nothing_else(
+    tmp_path: Path, change: dict[str, Any], kept: set[str]
+) -> None:
+    before, after = digests(tmp_path), digests(tmp_path, **change)
+    same = {key[0] for key in before if after.get(key) == before[key]}
+    assert same == kept
+
+
+def test_a_cell_rests_on_the_files_of_its_own_parts_and_not_on_those_of_others() -> None:
+    shared = set(source_files("experiments.cell"))
+    lda, pooled = (set(source_files(STRATEGIES[name].partition(":")[0])) | shared for name in ("lda", "pooled"))
+    assert "strategies.classical" in lda - pooled
+    assert {"clients.network", "strategies.pooled"} <= pooled - lda
+    # Tables name all parts, so a cell that rested on one would change with every part that joins.
+    assert not any(name.endswith(".table") for name in lda | pooled)
+    assert {"experiments.cell", "benchmarks.metrics.scoring", "benchmarks.cohort", "benchmarks.recipe"} <= lda & pooled
+
+
+def test_an_edited_file_changes_the_digest_of_the_cells_that_use_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import benchmarks.source
+
+    edited = Path(source_files("strategies.pooled")["strategies.pooled"])
+    before = digests(tmp_path)
+    honest = benchmarks.source._content_digest
+    monkeypatch.setattr(benchmarks.source, "_content_digest", lambda path: "edited" if path == edited else honest(path))
+    after = digests(tmp_path)
+    assert {key[0] for key in before if before[key] == after[key]} == {"majority", "lda"}
+
+
+def test_the_reference_is_majority_if_none_is_named_and_it_joins_the_study(tmp_path: Path) -> None:
+    assert plan(tmp_path).reference == "majority"
+    assert [c.label for c in plan(tmp_path).configurations] == ["majority", "lda", "pooled"]
+    named = plan(tmp_path, reference="lda")
+    assert named.reference == "lda"
+    assert [c.label for c in named.configurations] == ["lda", "pooled"]
+
+
+def test_subjects_can_be_named_and_left_out(tmp_path: Path) -> None:
+    everyone = plan(tmp_path).subjects
+    assert len(everyone) == 4
+    assert plan(tmp_path, exclude=[everyone[0]]).subjects == everyone[1:]
+    assert plan(tmp_path, subjects=everyone[:3]).subjects == everyone[:3]
+
+
+def test_a_users_own_metric_can_be_the_primary_one(tmp_path: Path) -> None:
+    own = "benchmarks.metrics.classification:cohen_kappa"
+    assert own in plan(tmp_path, metric=own).metrics["window"]
+
+
+def test_a_table_of_features_brings_its_own_windows(tmp_path: Path) -> None:
+    rows = "\n".join(f"{s},{t},{t % 2},{s * t}.5" for s in range(3) for t in range(6))
+    (tmp_path / "my.csv").write_text("id,phase,stress,eda_mean\n" + rows)
+    dataset = {
+        "name": "table",
+        "path": "my.csv",
+        "subject": "id",
+        "label": "stress",
+        "trial": "phase",
+        "features": ["eda_*"],
+    }
+    entries = {"lda": {"strategy": "lda"}}
+    made = plan(tmp_path, dataset=dataset, windows=None, configurations=entries)
+    assert len(list(made.cells())) == 2 * 3
+    assert made.recipe(made.configurations[0]) is None
+    with pytest.raises(StudyError, match="windows: .*brings its own features"):
+        plan(tmp_path, dataset=dataset, configurations=entries)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"dataset": "simulatd"}, "Unknown data set 'simulatd'.*Did you mean 'simulated'"),
+        ({"dataset": {"name": "simulated", "subject": 3}}, r"dataset\.subject: no such key.*'subjects'"),
+        ({"dataset": {"name": "simulated", "subjects": 0}}, r"dataset\.subjects: "),
+        ({"dataset": {"name": "simulated", "subjects": 1}}, "nobody to learn from"),
+        ({"dataset": "eegmat"}, "physionet"),
+        ({"task": "rest"}, "Unknown task 'rest'"),
+        ({"protocol": "lo_so"}, "Unknown protocol 'lo_so'.*'loso'"),
+        ({"protocol": {"name": "loso", "validation_subjects": 3}}, "none is left"),
+        ({"windows": None}, "windows: must be given"),
+        ({"metric": "balanced_acuracy"}, "Unknown metric.*Did you mean 'balanced_accuracy'"),
+        ({"reference": "ldaa"}, "reference: no configuration 'ldaa'.*Did you mean 'lda'"),
+        ({"subjects": ["nobody"]}, "subjects: .*no 'nobody'"),
+        ({"exclude": ["nobody"]}, "exclude: .*no 'nobody'"),
+        ({"preprocessing": {"notch": 50}}, r"preprocessing\.notch: no such key.*'notch_hz'"),
+        ({"representation": "de"}, "Unknown representation 'de'"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_runs(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(UnseenError, match=words):
+        plan(tmp_path, **change)
+
+
+def test_missing_data_names_the_publisher_the_licence_the_citation_and_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as told:
+        plan(tmp_path, dataset="eegmat")
+    for words in ("physionet.org", "ODC-By", "10.3390/data4010014", str(tmp_path / "data")):
+        assert words in str(told.value)
