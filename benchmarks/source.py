@@ -8,13 +8,21 @@ import importlib.util
 import sys
 from collections.abc import Iterable
 from functools import cache
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import (
+    EXTENSION_SUFFIXES,
+    SOURCE_SUFFIXES,
+    ExtensionFileLoader,
+    FileFinder,
+    ModuleSpec,
+    SourceFileLoader,
+)
 from pathlib import Path
 
 from benchmarks.errors import StudyError
 
 _OURS = frozenset({"benchmarks", "clients", "strategies", "experiments"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
+_KINDS = ((ExtensionFileLoader, EXTENSION_SUFFIXES), (SourceFileLoader, SOURCE_SUFFIXES))
 
 
 @cache
@@ -94,13 +102,14 @@ def _top_spec(top: str) -> ModuleSpec | None:
 @cache
 def _spec(name: str) -> ModuleSpec | None:
     """Where a module lies, or None where there is none; importlib's own search would run the packages above it."""
-    top, *below = name.split(".")
-    spec = _top_spec(top)
-    for part in below:
-        if spec is None or spec.submodule_search_locations is None:
-            return None
-        spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
-    return spec
+    package, _, last = name.rpartition(".")
+    if not package:
+        return _top_spec(last)
+    above = _spec(package)
+    places = [] if above is None else above.submodule_search_locations or []
+    found = [spec for place in places if (spec := FileFinder(place, *_KINDS).find_spec(name)) is not None]
+    # A folder without __init__.py has no loader; a file or package of that name in a later place goes before it.
+    return min(found, key=lambda spec: spec.loader is None, default=None)
 
 
 def _imports(spec: ModuleSpec) -> list[str]:

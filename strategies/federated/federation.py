@@ -11,7 +11,6 @@ from functools import reduce
 from typing import Annotated, ClassVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
-from flwr.common.logger import FLOWER_LOGGER
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy as Aggregator
 from pydantic import Field
@@ -159,9 +158,10 @@ def _join_summaries(grid: Grid) -> Summary:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Inside, Flower logs errors only: it would log every round, and warn that clients do not evaluate."""
-    before = FLOWER_LOGGER.level
-    FLOWER_LOGGER.setLevel(logging.ERROR)
+    logger = logging.getLogger("flwr")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        FLOWER_LOGGER.setLevel(before)
+        logger.setLevel(before)

@@ -102,6 +102,15 @@ def test_flaws_are_found_at_the_rate_of_the_recording() -> None:
     assert found.windows.onset.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9]
 
 
+@pytest.mark.parametrize(("length_s", "start_s"), [(257 / 128, 0.0), (1.0, 129 / 128)])
+def test_the_last_window_may_end_with_a_resampled_signal_that_became_longer(length_s: float, start_s: float) -> None:
+    data = noise(1, 1003)
+    data[0, -1] = np.nan
+    part = recipe(length_s, preprocessing=Preprocessing(resample_hz=128.0), treatment="fail")
+    with pytest.raises(SignalError, match="1 nan of 1"):
+        part([recording_of(raw_of(data, 500.0))], task_of((start_s, 3.0, 0)))
+
+
 @settings(max_examples=200)
 @given(
     bounds=st.lists(st.floats(0, 30), min_size=2, max_size=8, unique=True),

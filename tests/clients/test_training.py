@@ -143,7 +143,7 @@ def test_divergence_is_an_error_that_says_what_to_do() -> None:
 
 
 def draws() -> tuple[float, float, float]:
-    return random.random(), float(np.random.random()), float(torch.rand(()))  # noqa: NPY002
+    return random.random(), float(np.random.random()), float(torch.rand(()))
 
 
 def test_seeded_fixes_every_global_source_and_gives_it_back() -> None:

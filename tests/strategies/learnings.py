@@ -121,7 +121,7 @@ def disturb(step: int, predictor: Predictor) -> None:
     """Observer at its worst: draws from every global source, changes the network's mode and spoils its weights."""
     random.seed(step)
     random.random()
-    np.random.seed(step + 1)  # noqa: NPY002
+    np.random.seed(step + 1)
     torch.manual_seed(step)
     torch.rand(7)
     network = getattr(predictor, "network", None)

@@ -195,7 +195,7 @@ def test_fitting_leaves_the_random_state_and_the_windows_as_they_were(name: str)
 
 
 def draws() -> tuple[Any, ...]:
-    return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+    return random.random(), np.random.random(), torch.rand(()).item()
 
 
 @every_strategy

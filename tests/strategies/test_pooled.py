@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from benchmarks.normalization import Training as TrainingStatistics
 from benchmarks.parts import build
 from benchmarks.randomness import generator
 from benchmarks.windows import Windows
+from clients.encoders.contract import Encoder
 from clients.encoders.mlp import MLP
 from clients.network import initial_network
 from clients.objectives.cross_entropy import CrossEntropy
@@ -114,9 +116,49 @@ def test_the_observer_changes_no_weight(validation: bool) -> None:
     np.testing.assert_array_equal(weights(MODEL.fit(known, disturb)), alone)
 
 
-def test_weights_initial_values_shuffling_and_dropout_depend_on_the_seed() -> None:
-    first, second = weights(MODEL.fit(problem(seed=1), ignore)), weights(MODEL.fit(problem(seed=2), ignore))
-    assert not np.isclose(first, second).any()
+class Diary(nn.Module):
+    """A linear layer that notes, at each training step, a number from torch's global source and the windows met."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, outputs)
+        self.draws: list[float] = []
+        self.batches: list[list[float]] = []
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.draws.append(torch.rand(()).item())
+            self.batches.append(x[:, 0].tolist())
+        out: torch.Tensor = self.layer(x)
+        return out
+
+
+@dataclass(frozen=True)
+class DiaryKeeper(Encoder):
+    def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        return Diary(outputs)
+
+
+def test_initial_weights_shuffling_and_dropout_depend_on_the_seed_and_change_from_epoch_to_epoch() -> None:
+    def diary(seed: int) -> Diary:
+        fitted = replace(MODEL, encoder=DiaryKeeper()).fit(problem(validation=False, seed=seed), ignore)
+        assert isinstance(fitted.network, Diary)
+        return fitted.network
+
+    first, again, other = diary(1), diary(1), diary(2)
+    assert first.draws == again.draws
+    assert first.batches == again.batches
+    assert len(set(first.draws + other.draws)) == len(first.draws + other.draws)
+    orders = [
+        tuple(chain(*batches)) for keeper in (first, other) for batches in batched(keeper.batches, -(-len(KNOWN) // 16))
+    ]
+    assert len(orders) == len(set(orders)) == 2 * MODEL.epochs
+    assert len({tuple(sorted(order)) for order in orders}) == 1
+    assert not torch.isclose(first.layer.weight, other.layer.weight).any()
+
+
+def batched(items: list[list[float]], n: int) -> list[list[list[float]]]:
+    return [items[i : i + n] for i in range(0, len(items), n)]
 
 
 def test_dropout_is_at_work() -> None:

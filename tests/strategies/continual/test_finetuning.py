@@ -246,7 +246,7 @@ def test_the_observer_changes_nothing(dropout: float) -> None:
 
 def draws() -> tuple[float, float, float]:
     """What the global sources say next."""
-    return random.random(), float(np.random.random()), float(torch.rand(()))  # noqa: NPY002
+    return random.random(), float(np.random.random()), float(torch.rand(()))
 
 
 def test_global_random_state_is_neither_used_nor_changed() -> None:

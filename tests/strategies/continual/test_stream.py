@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections import Counter
 from collections.abc import Callable
@@ -155,6 +156,20 @@ class Frozen(Plugin):
 
 def test_a_plugin_that_withholds_gradients_keeps_the_network_of_the_first_subject() -> None:
     assert torch.equal(weights(run(stream(), Frozen())), weights(run(stream(("a",)))))
+
+
+class Restart(Plugin):
+    """Puts a copy of the first network in the place of the trained one before each subject."""
+
+    first: nn.Module | None = None
+
+    def before_train_dataset_adaptation(self, strategy: Any, *args: Any, **kwargs: Any) -> None:
+        self.first = self.first or copy.deepcopy(strategy.model)
+        strategy.model = copy.deepcopy(self.first)
+
+
+def test_a_network_that_a_plugin_puts_in_the_place_of_the_first_is_trained_and_returned() -> None:
+    assert torch.equal(weights(run(stream(), Restart())), weights(run(stream(("c",)))))
 
 
 class Batches(Plugin):

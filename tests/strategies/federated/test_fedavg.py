@@ -268,11 +268,11 @@ def test_the_same_again_to_the_bit_whatever_the_global_random_state() -> None:
     found = []
     for noise in (1, 2):
         random.seed(noise)
-        np.random.seed(noise)  # noqa: NPY002
+        np.random.seed(noise)
         torch.manual_seed(noise)
-        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+        before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
         found.append(strategy.fit(problem, ignore))
-        after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+        after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
         assert after == before
     assert_equal(*found)
 

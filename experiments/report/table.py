@@ -1,0 +1,314 @@
+"""The table that a study ends in: a line a configuration, over held-out subjects."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.metrics.table import LOWER_IS_BETTER, chance_level
+from experiments.header import Header
+from experiments.statistics import Paired, Summary, holm, minimum_p, paired_difference, summary
+
+SIMULATED, TRANSDUCTIVE = "sim", "transductive"
+
+_WIDTH = 118
+_ENDLESS = 10_000
+_SECONDARY = "macro_f1"
+_ALPHA = 0.05
+_SHOWN_CAUSES = 3
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a study says of one configuration.
+
+    Parameters
+    ----------
+    configuration : str
+        Its label.
+    simulated, transductive : bool
+        Its marks.
+    primary : Summary
+        The study's metric at the study's level, over held-out subjects.
+    macro_f1 : float
+        Mean over held-out subjects, at the same level; NaN where it was not scored.
+    paired : Paired or None
+        Difference to the reference; None for the reference itself.
+    p : float
+        p of that difference, Holm-corrected over all comparisons of the study.
+    compute_s : float
+        Processor seconds of all its cells, failed ones included.
+    seeds, orders, cells : int
+        How many of each are finished or failed.
+    failed : mapping of str to int
+        Failed cells by cause.
+    undefined : mapping of str to int
+        Scores without a value, by metric and reason.
+    """
+
+    configuration: str
+    simulated: bool
+    transductive: bool
+    primary: Summary
+    macro_f1: float
+    paired: Paired | None
+    p: float
+    compute_s: float
+    seeds: int
+    orders: int
+    cells: int
+    failed: Mapping[str, int]
+    undefined: Mapping[str, int]
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Marks that warn a reader, in words."""
+        return (SIMULATED,) * self.simulated + (TRANSDUCTIVE,) * self.transductive
+
+
+def subject_means(rows: pd.DataFrame) -> pd.Series:
+    """Score of each held-out subject: its mean over seeds and orders, those without a value left out.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Rows of final predictors.
+
+    Returns
+    -------
+    Series
+        Values under configuration, level, metric and subject; NaN where no seed has a value.
+    """
+    unseen = rows[rows["target"] == "unseen"]
+    means: pd.Series = unseen.groupby(["configuration", "level", "metric", "subject"], sort=True)["value"].mean()
+    return means
+
+
+def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[Line]:
+    """Lines of a study's table, in the order of its configurations.
+
+    Parameters
+    ----------
+    header : Header
+        What the study asks.
+    cells : DataFrame
+        Finished and failed cells of the current plan.
+    rows : DataFrame
+        Rows of their final predictors.
+    """
+    means = subject_means(rows)
+    at_level = rows[(rows["target"] == "unseen") & (rows["level"] == header.level)]
+    lower_is_better = header.metric in LOWER_IS_BETTER
+
+    def values(configuration: str, metric: str) -> pd.Series:
+        key = (configuration, header.level, metric)
+        return means.loc[key] if key in means.index.droplevel("subject") else pd.Series(dtype=float)
+
+    scores = {label: values(label, header.metric) for label in header.configurations}
+    paired = {
+        label: None if label == header.reference else _paired(scores[label], scores[header.reference])
+        for label in header.configurations
+    }
+    compared = [label for label in header.configurations if label != header.reference]
+    adjusted = dict(zip(compared, holm([_p(paired[label]) for label in compared]), strict=True))
+
+    lines = []
+    for label in header.configurations:
+        mine = cells[cells["configuration"] == label]
+        unvalued = at_level[(at_level["configuration"] == label) & at_level["value"].isna()]
+        told = unvalued[unvalued["metric"].isin([header.metric, _SECONDARY])]
+        secondary = values(label, _SECONDARY).dropna()
+        lines.append(
+            Line(
+                configuration=label,
+                simulated=header.simulated,
+                transductive=bool(mine["transductive"].any()),
+                primary=summary(scores[label].to_numpy(dtype=float), lower_is_better=lower_is_better),
+                macro_f1=float(secondary.mean()) if len(secondary) else math.nan,
+                paired=paired[label],
+                p=adjusted.get(label, math.nan),
+                compute_s=float(mine["compute_s"].sum()),
+                seeds=int(mine["seed"].nunique()),
+                orders=int(mine["stream"].nunique()),
+                cells=len(mine),
+                failed=_counted(mine.loc[mine["status"] == "failed", "cause"]),
+                undefined=_counted(_spoken(told["metric"]) + ": " + told["reason"].fillna("no reason given")),
+            )
+        )
+    return lines
+
+
+def render(header: Header, lines: Sequence[Line]) -> Group:
+    """The table with its title and all that a reader needs to judge it; looks best from 110 columns on."""
+    return Group(_title(header), _Lines(header, lines), *map(Text, _footer(header, lines)))
+
+
+class _Lines:
+    """Lines of the table, in the widest layout that the console has room for."""
+
+    def __init__(self, header: Header, lines: Sequence[Line]) -> None:
+        self._header, self._lines = header, lines
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for marks_below, fold in ((False, False), (True, False)):
+            table = self._table(marks_below, fold)
+            if Measurement.get(console, options.update(max_width=_ENDLESS), table).maximum <= options.max_width:
+                yield table
+                return
+        yield self._table(marks_below=True, fold=True)
+
+    def _table(self, marks_below: bool, fold: bool) -> Table:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table.add_column("configuration", overflow="fold")
+        if not marks_below:
+            table.add_column("marks")
+        table.add_column("n", justify="right", no_wrap=True)
+        table.add_column(Text(f"{_words(self._header.metric)}\n[95 % interval]"), no_wrap=True)
+        for name in ("worst", "macro\nF1", "diff.\nto ref.", "p", "CPU s"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for line in self._lines:
+            label, marks = line.configuration, " ".join(line.marks)
+            label = label.replace("/", "/\n") if fold else label
+            names = ["\n".join(filter(None, (label, marks)))] if marks_below else [label, marks]
+            table.add_row(*map(Text, (*names, *_numbers(line))))
+        return table
+
+
+def table_console(file: IO[str] | None = None) -> Console:
+    """Console for `render`: as wide as the terminal, and wide enough for the table where there is none."""
+    console = Console(file=file)
+    return console if console.is_terminal else Console(file=file, width=max(console.width, _WIDTH))
+
+
+def _paired(mine: pd.Series, reference: pd.Series) -> Paired:
+    subjects = mine.index.intersection(reference.index).sort_values()
+    return paired_difference(
+        mine.loc[subjects].to_numpy(dtype=np.float64), reference.loc[subjects].to_numpy(dtype=np.float64)
+    )
+
+
+def _p(paired: Paired | None) -> float:
+    return math.nan if paired is None else paired.p
+
+
+def _counted(texts: pd.Series) -> Mapping[str, int]:
+    return dict(sorted(Counter(texts.tolist()).items()))
+
+
+def _words(metric: str) -> str:
+    """Name of a metric as people write it; a user's own metric by the name of its function."""
+    return metric.rpartition(":")[2].replace("_", " ")
+
+
+def _spoken(metrics: pd.Series) -> pd.Series:
+    return metrics.map(_words).astype(str)
+
+
+def _title(header: Header) -> Text:
+    told = f"{header.study}: {header.dataset}, {header.task}" + (", simulated" if header.simulated else "")
+    return Text("\n".join(filter(None, (header.question, told))), style="bold")
+
+
+def _numbers(line: Line) -> tuple[str, ...]:
+    paired = line.paired
+    return (
+        str(line.primary.n),
+        _main(line),
+        _number(line.primary.worst),
+        _number(line.macro_f1),
+        "ref." if paired is None else _number(paired.difference, signed=True),
+        "" if paired is None else _p_text(line.p),
+        f"{line.compute_s:.1f}" if line.compute_s < 1000 else f"{line.compute_s:.0f}",
+    )
+
+
+def _main(line: Line) -> str:
+    if line.primary.n:
+        return f"{_number(line.primary.mean)} [{_number(line.primary.low)}, {_number(line.primary.high)}]"
+    return "undefined" if line.cells > sum(line.failed.values()) else "no finished cell"
+
+
+def _number(value: float, *, signed: bool = False) -> str:
+    """Three decimals; the leading zero is left out, as is usual for numbers that are at most one."""
+    if math.isnan(value):
+        return "-"
+    text = f"{value:+.3f}" if signed else f"{value:.3f}"
+    # A difference that rounds to zero has no sign.
+    text = text.lstrip("+-") if float(text) == 0 else text
+    return text.replace("0.", ".", 1) if abs(float(text)) < 1 else text
+
+
+def _p_text(p: float) -> str:
+    if math.isnan(p):
+        return "-"
+    return "<.0001" if p < 0.0001 else f"{p:.4f}".replace("0.", ".", 1)
+
+
+def _footer(header: Header, lines: Sequence[Line]) -> Iterator[str]:
+    metric = _words(header.metric)
+    seeds, orders = max(line.seeds for line in lines), max(line.orders for line in lines)
+    repeats = f"up to {seeds} seeds" + (f" and {orders} orders" if orders > 1 else "")
+    averaged = f"; {repeats} averaged for each before anything else" if seeds * orders > 1 else ""
+    yield (
+        f"n: held-out subjects, {header.level} level{averaged}. Mean with BCa bootstrap interval, worst and macro-F1: "
+        f"over subjects. CPU s: seconds of compute, all cells together."
+    )
+    yield from _comparison(header, lines)
+    yield _chance(header, metric)
+    if header.simulated:
+        yield f"{SIMULATED}: simulated people, no recording of anybody."
+    if any(line.transductive for line in lines):
+        yield f"{TRANSDUCTIVE}: unlabelled windows of the scored subject were used."
+    for line in lines:
+        if line.failed:
+            yield (
+                f"{line.configuration}: {sum(line.failed.values())} of {line.cells} cells failed: {_told(line.failed)}."
+            )
+        if line.undefined:
+            yield f"{line.configuration}: {sum(line.undefined.values())} undefined scores: {_told(line.undefined)}."
+    yield from header.notes
+
+
+def _comparison(header: Header, lines: Sequence[Line]) -> Iterator[str]:
+    made = [line for line in lines if line.paired is not None and line.paired.n]
+    if not made:
+        yield f"Reference: {header.reference}. Nothing to compare with it yet."
+        return
+    yield (
+        f"Diff. to ref.: mean over subjects of the paired difference to {header.reference}. p: two-sided Wilcoxon "
+        f"signed-rank over subjects, Holm-corrected over {len(made)} comparison{'s' * (len(made) > 1)}."
+    )
+    counts = [line.paired.n for line in made if line.paired is not None]
+    if min(counts) != max(counts):
+        yield f"Subjects compared: {min(counts)} to {max(counts)}, those that both configurations have."
+    floor = minimum_p(min(counts))
+    if floor > _ALPHA:
+        yield (
+            f"The smallest p that {min(counts)} subject{'s' * (min(counts) > 1)} can give is {_p_text(floor)}, before "
+            f"correction: such a difference cannot be significant."
+        )
+
+
+def _chance(header: Header, metric: str) -> str:
+    chance = chance_level(header.metric, len(header.classes))
+    told = "depends on how frequent the classes are: compare with the majority class"
+    return f"Chance level of {metric}: {told if chance is None else _number(chance)}."
+
+
+def _told(counts: Mapping[str, int]) -> str:
+    """Reasons with their counts, the most frequent first."""
+    frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    told = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in islice(frequent, _SHOWN_CAUSES))
+    return told + (f"; and {len(frequent) - _SHOWN_CAUSES} more" if len(frequent) > _SHOWN_CAUSES else "")
