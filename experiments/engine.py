@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +19,8 @@ from experiments.environment import NO_TELEMETRY
 from experiments.results import Outcome
 
 Key = TypeVar("Key")
+
+_PATIENCE_S = 30
 
 
 @contextmanager
@@ -46,6 +50,8 @@ def cluster(workers: int | None, address: str) -> Iterator[int]:
         # Workers started here inherit the environment; those of a cluster must be told.
         remote: dict[str, Any] = {"runtime_env": {"env_vars": NO_TELEMETRY}}
         options = local if address == "local" else remote
+        if address != "local":
+            _check_up(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, OSError, ValueError) as error:
@@ -54,6 +60,18 @@ def cluster(workers: int | None, address: str) -> Iterator[int]:
             yield int(ray.cluster_resources().get("CPU", 1))
         finally:
             ray.shutdown()
+
+
+def _check_up(address: str) -> None:
+    """Ask for the cluster's status in a bounded time: Ray itself tries a stale address for ten minutes."""
+    command = [sys.executable, "-m", "ray.scripts.scripts", "status", "--address", address]
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=_PATIENCE_S)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UnseenError(
+            f"No Ray cluster answers at {address!r}. Start one (ray_cluster.yaml says how), or leave --ray out to "
+            f"compute on this machine."
+        ) from error
 
 
 def compute_all(

@@ -68,11 +68,6 @@ class RunContent:
         return digest(self)
 
 
-def configuration_key(configuration: str) -> str:
-    """Key of a configuration's run."""
-    return json.dumps([configuration])
-
-
 def configuration_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> Iterator[RunContent]:
     """Runs of all configurations that have a cell, with their statistics over subjects and their comparisons.
 
@@ -154,7 +149,7 @@ def _configuration_run(header: Header, cells: pd.DataFrame, points: Iterable[Poi
     params = {name: str(first[name]) for name in _CHOICES}
     params |= _flat(provenance["configuration"]) | _flat({"recipe": provenance["recipe"]})
     return RunContent(
-        key=configuration_key(configuration),
+        key=json.dumps([configuration]),
         parent=None,
         name=_name(configuration, cells),
         status=_status(cells),
@@ -172,7 +167,7 @@ def _subject_run(header: Header, cells: pd.DataFrame, subject: str, rows: pd.Dat
     points, undefined = ((), {}) if rows is None else (_subject_points(rows), _undefined(rows))
     return RunContent(
         key=json.dumps([configuration, fold, None if rows is None else subject]),
-        parent=configuration_key(configuration),
+        parent=json.dumps([configuration]),
         name=_name(subject, cells),
         status=_status(cells),
         start_ms=_start_ms(cells),

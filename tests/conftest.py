@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Before torch loads: tests run side by side, and threads of one would starve the others.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def _real_data() -> Path | None:
     named = os.environ.get("UNSEEN_DATA")

@@ -49,5 +49,5 @@ def test_two_workers_give_the_numbers_of_one_and_of_none_and_a_dead_worker_harms
 
 
 def test_an_address_without_a_cluster_is_told() -> None:
-    with pytest.raises(UnseenError, match="Ray did not start at '127.0.0.1:1'"), cluster(None, "127.0.0.1:1"):
+    with pytest.raises(UnseenError, match="No Ray cluster answers at '127.0.0.1:1'"), cluster(None, "127.0.0.1:1"):
         pass

@@ -149,15 +149,14 @@ def test_initial_weights_shuffling_and_dropout_depend_on_the_seed_and_change_fro
     assert first.draws == again.draws
     assert first.batches == again.batches
     assert len(set(first.draws + other.draws)) == len(first.draws + other.draws)
-    orders = [
-        tuple(chain(*batches)) for keeper in (first, other) for batches in batched(keeper.batches, -(-len(KNOWN) // 16))
-    ]
+    steps = -(-len(KNOWN) // 16)
+    orders = [tuple(chain(*epoch)) for keeper in (first, other) for epoch in chunks(keeper.batches, steps)]
     assert len(orders) == len(set(orders)) == 2 * MODEL.epochs
     assert len({tuple(sorted(order)) for order in orders}) == 1
     assert not torch.isclose(first.layer.weight, other.layer.weight).any()
 
 
-def batched(items: list[list[float]], n: int) -> list[list[list[float]]]:
+def chunks(items: list[list[float]], n: int) -> list[list[list[float]]]:
     return [items[i : i + n] for i in range(0, len(items), n)]
 
 
