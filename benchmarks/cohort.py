@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from benchmarks.quality import SignalReport, SubjectWindows
 from benchmarks.recipe import Recipe
 from benchmarks.recording import Task
 from benchmarks.source import source_digest
+from benchmarks.versions import installed
 from benchmarks.windows import Windows, concatenate
 
 _LIBRARIES = ("mne", "numpy", "pandas", "pyarrow", "pyriemann", "scikit-learn", "scipy")
@@ -155,7 +155,7 @@ def _key(dataset: Dataset, task: Task, task_name: str, subject: str, recipe: Rec
         "classes": task.classes,
         "recipe": recipe,
         "source": source_digest([__name__, *(type(part).__module__ for part in parts)]),
-        "versions": {library: version(library) for library in _LIBRARIES},
+        "versions": installed(_LIBRARIES),
     }
 
 

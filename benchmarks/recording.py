@@ -19,8 +19,8 @@ class Recording:
     subject, session : str
         Whose, and which session.
     signals : mapping of str to mne.io.BaseRaw
-        By name (``"eeg"``, ``"eda"``, ...), in SI units; each keeps its own sampling rate, and starts ``raw.first_time``
-        seconds after the recording.
+        By name (``"eeg"``, ``"eda"``, ...), in SI units; each keeps its own sampling rate, and starts
+        ``raw.first_time`` seconds after the recording.
     annotations : mne.Annotations
         Conditions in seconds from the start of the recording; the description is the condition's name.
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmarks.errors import UnseenError
-from experiments.environment import silence_telemetry
+from experiments.environment import prepare
 
 if TYPE_CHECKING:
     from benchmarks.cache import Cache
@@ -63,9 +63,11 @@ def run_(
         raise typer.Exit(STOPPED) from None
     _show(plan.study.study, results)
     console.print(
-        f"{report.computed} cells computed in {report.seconds:.1f} s, of which {report.logging_s:.1f} s went into "
-        f"logging beside them. Browse: unseen ui --results {results}"
+        f"{report.computed} cells computed in {report.seconds:.1f} s; logging took {report.logging_s:.1f} s of "
+        f"processor time beside them. Browse: unseen ui --results {results}"
     )
+    if report.problem:
+        console.print(f"[yellow]MLflow is behind:[/yellow] {report.problem} The results are complete.")
     if report.failed:
         console.print(f"[red]{report.failed} cells failed[/red]; the table says which. The same command tries again.")
         raise typer.Exit(CELLS_FAILED)
@@ -76,8 +78,9 @@ def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None) ->
     """Cells by configuration; nothing is computed."""
     from collections import Counter
 
-    from rich.console import Console
     from rich.table import Table
+
+    from experiments.report.table import table_console
 
     plan, _ = _planned(study, data, changes or [])
     counts = Counter(cell.configuration.label for cell in plan.cells())
@@ -92,7 +95,7 @@ def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None) ->
         table.add_row(configuration.label, *told, str(counts[configuration.label]))
     table.add_section()
     table.add_row("all", "", "", "", "", str(counts.total()))
-    Console().print(table)
+    table_console().print(table)
 
 
 @app.command()
@@ -132,11 +135,11 @@ def new(name: Annotated[str, typer.Argument(help="Name of the study; the file is
 @app.command()
 def datasets(data: DataFolder = None) -> None:
     """All data sets: subjects, signals, labels, licence, and whether they are on this machine."""
-    from rich.console import Console
     from rich.table import Table
 
     from benchmarks.datasets.table import DATASETS
     from benchmarks.parts import find
+    from experiments.report.table import table_console
 
     places = _places(data, Path.cwd())
     table = Table(title=f"Data sets, looked for in {places.data}", show_lines=True)
@@ -147,7 +150,7 @@ def datasets(data: DataFolder = None) -> None:
         card, place = part.card, part.present(places)
         what = f"{card.title}. {card.subjects}.\n{card.page}\nCite: {card.citation}"
         table.add_row(name, what, card.signals, card.labels, card.licence, "no" if place is None else "yes")
-    Console().print(table)
+    table_console().print(table)
 
 
 def _places(data: Path | None, study: Path) -> Places:
@@ -171,21 +174,19 @@ def _planned(name: str, data: Path | None, changes: list[str]) -> tuple[Plan, Ca
 
 
 def _show(study: str, folder: Path) -> None:
-    from rich.console import Console
-
-    from experiments.report.table import render, summarise
+    from experiments.report.table import render, summarise, table_console
     from experiments.results import Results
     from experiments.runner import Folders
 
     with Results(Folders(folder).results(study), writable=False) as results:
         header, digests = results.header(), results.planned()
         lines = summarise(header, results.cells(digests), results.rows(digests, final=True))
-    Console().print(render(header, lines))
+    table_console().print(render(header, lines))
 
 
 def main() -> None:
     """Entry point: errors of ours are told in a line, without a traceback."""
-    silence_telemetry()
+    prepare()
     # A user's own parts, named as package.module:Name, lie where the command is given.
     sys.path.insert(0, str(Path.cwd()))
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.errors import StudyError
+from benchmarks.errors import LearningError, StudyError
 from benchmarks.normalization import NORMALIZATIONS
 from benchmarks.parts import build, find
 from benchmarks.representations.contract import Representation
@@ -17,7 +17,7 @@ from benchmarks.representations.table import REPRESENTATIONS
 from clients.encoders.table import ENCODERS
 from clients.objectives.table import OBJECTIVES
 from experiments.study import Choice, ConfigurationChoice, Study
-from strategies.contract import Strategy
+from strategies.contract import Strategy, check_geometry
 from strategies.table import STRATEGIES
 
 PART_TABLES: Mapping[str, Mapping[str, str]] = {
@@ -134,6 +134,7 @@ def _expanded(
             )
         representation = _representation(choices["representation"], where)
         made = build(part, built, strategy.values, f"{where}.strategy")
+        _check_geometry(part, representation, where)
         mode = built.get("normalization")
         yield Configuration(
             label="/".join([name, *_told(entry.strategy, number), *_varied(varied, choices)]),
@@ -156,6 +157,13 @@ def _representation(choice: Choice, where: str) -> Representation | None:
         find(choice.name, REPRESENTATIONS, "representation"), {}, choice.values, f"{where}.representation"
     )
     return made
+
+
+def _check_geometry(strategy: type[Strategy], representation: Representation | None, where: str) -> None:
+    try:
+        check_geometry(strategy, "vector" if representation is None else representation.geometry)
+    except LearningError as error:
+        raise StudyError(f"{where}.representation: {error}") from error
 
 
 def _told(alternatives: Sequence[Choice], number: int) -> list[str]:

@@ -93,13 +93,14 @@ def compute_all(
     tuple of key and Outcome
         A worker that dies, out of memory for instance, is an outcome with its cause.
     """
+    remote = ray.remote(num_cpus=1, max_retries=1)(_compute)
     shared = {name: ray.put(cohort) for name, cohort in cohorts.items()}
     waiting = iter(jobs)
     under_way: dict[Any, Key] = {}
     while True:
         # Twice as many as run at once, so that no worker waits for the driver to write.
         for key, cohort, job in itertools.islice(waiting, 2 * at_once - len(under_way)):
-            under_way[_compute.remote(shared[cohort], job)] = key
+            under_way[remote.remote(shared[cohort], job)] = key
         if not under_way:
             return
         (done,), _ = ray.wait(list(under_way), num_returns=1)
@@ -114,7 +115,6 @@ def _outcome(done: Any) -> Outcome:
     return outcome
 
 
-@ray.remote(num_cpus=1, max_retries=1)
 def _compute(cohort: Cohort, job: Job) -> Outcome:
     import torch
     from threadpoolctl import threadpool_limits

@@ -1,4 +1,4 @@
-"""Settings of the process that must stand before heavy libraries load: no telemetry, one thread a worker."""
+"""Settings of the process that must stand before heavy libraries load."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ NO_TELEMETRY = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "WANDB_MODE": "disabled",
 }
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# What later versions of Ray do anyway; this one announces it at every start.
+_RAY = {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 
 
-def silence_telemetry() -> None:
+def prepare() -> None:
     """Switch telemetry of the engines off; a user who sets a variable has the last word."""
-    for name, value in NO_TELEMETRY.items():
+    for name, value in {**NO_TELEMETRY, **_RAY}.items():
         os.environ.setdefault(name, value)

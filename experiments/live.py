@@ -17,7 +17,7 @@ from experiments.results import Results
 if TYPE_CHECKING:
     from experiments.tracking import Tracker
 
-_EVERY_S = 3.0
+_EVERY_S = 10.0
 _AFTER_FAILURE_S = 60.0
 _WHEN_STOPPED_S = 10.0
 
@@ -107,7 +107,7 @@ class LivePublisher:
             with self._news:
                 self._news.wait_for(lambda: self._closing, timeout=_EVERY_S)
                 self._news.wait_for(self._wanted)
-        self._attempt(self._publish_all)
+        self._attempt(lambda tracker, results: tracker.publish(results))
 
     def _wanted(self) -> bool:
         return self._closing or bool(self._waiting)
@@ -145,16 +145,6 @@ class LivePublisher:
     def _publish_waiting(self, tracker: Tracker, results: Results) -> None:
         with self._news:
             groups = frozenset(self._waiting)
-        cells = results.cells(results.planned())
-        for configuration in sorted({configuration for configuration, _ in groups}):
-            mine = cells[cells["configuration"] == configuration]
-            tracker.show_running(mine, results.rows(mine["digest"], final=True))
-        touched = cells[[group in groups for group in zip(cells["configuration"], cells["fold"], strict=True)]]
-        tracker.publish_subjects(touched, results.rows(touched["digest"]))
+        tracker.publish_folds(results, groups)
         with self._news:
             self._waiting -= groups
-
-    @staticmethod
-    def _publish_all(tracker: Tracker, results: Results) -> None:
-        planned = results.planned()
-        tracker.publish(results.cells(planned), results.rows(planned))

@@ -30,7 +30,7 @@ def _data(plan: Plan, cohort: Cohort) -> Iterator[str]:
     yield f"Data: {card.title}. {len(plan.subjects)} subjects, {len(cohort.windows)} windows ({counts})."
     if windows is not None:
         step = windows.step_s or windows.length_s
-        yield f"Windows of {windows.length_s:g} s every {step:g} s. Preprocessing: {plan.preprocessing.describe()}."
+        yield f"Windows of {windows.length_s:g} s every {step:g} s; {plan.preprocessing.describe()}."
 
 
 def _left_out(plan: Plan) -> Iterator[str]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
+
+from benchmarks.versions import installed
 
 LIBRARIES = (
     "torch", "flwr", "avalanche-lib", "scikit-learn", "mne", "pyriemann", "neurokit2", "numpy", "scipy",
@@ -13,15 +13,9 @@ LIBRARIES = (
 """A new version of one of these may change a number, so it makes a new cell."""
 
 
-def versions() -> Mapping[str, str]:
-    """Installed versions of `LIBRARIES`; those that are not installed are left out."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def versions() -> dict[str, str]:
+    """Installed versions of `LIBRARIES`."""
+    return installed(LIBRARIES)
 
 
 def git_commit() -> str:

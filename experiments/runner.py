@@ -62,13 +62,16 @@ class Report:
     seconds : float
         From the first cell's start to the last one's end.
     logging_s : float
-        Of these, spent in publishing to MLflow.
+        Processor time that publishing to MLflow took from the cells, beyond importing it and opening its store.
+    problem : str or None
+        Why MLflow is behind the results; None where it is not.
     """
 
     computed: int
     failed: int
     seconds: float
     logging_s: float
+    problem: str | None
 
 
 def run(
@@ -120,9 +123,12 @@ def run(
         )
         with publisher:
             started = time.perf_counter()
-            failed = _compute(plan, missing, cohorts, results, publisher, console, workers, address) if missing else 0
+            failed = 0
+            if missing:
+                done = len(cells) - len(missing)
+                failed = _compute(plan, missing, done, cohorts, results, publisher, console, workers, address)
             seconds = time.perf_counter() - started
-        return Report(len(missing), failed, seconds, publisher.seconds)
+        return Report(len(missing), failed, seconds, publisher.seconds, publisher.problem)
 
 
 def header_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> Header:
@@ -163,6 +169,7 @@ def _cohorts(plan: Plan, cache: Cache, console: Console) -> dict[str, Cohort]:
 def _compute(
     plan: Plan,
     missing: list[Cell],
+    finished: int,
     cohorts: Mapping[str, Cohort],
     results: Results,
     publisher: LivePublisher,
@@ -179,7 +186,7 @@ def _compute(
     commit = git_commit()
     left = Counter((cell.configuration.label, cell.fold.name) for cell in missing)
     failed = 0
-    with cluster(workers, address) as at_once, Progress(console, len(missing)) as progress:
+    with cluster(workers, address) as at_once, Progress(console, len(missing), finished) as progress:
         for cell, outcome in compute_all(jobs(), cohorts, at_once):
             results.record(plan.record(cell, commit), outcome, time.time())
             failed += outcome.cause is not None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
@@ -14,11 +15,63 @@ import pandas as pd
 
 from benchmarks.digest import digest
 from benchmarks.metrics.table import LOWER_IS_BETTER, chance_level
+from benchmarks.source import source_digest
 from experiments.header import Header
 from experiments.report.table import Line, subject_means, summarise
 from experiments.statistics import Summary, summary
 
+Cell = Mapping[str, Any]
+"""A row of the cells' table."""
+
 _CHOICES = ("representation", "normalization", "protocol", "encoder", "objective", "strategy", "variant")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run without its values, which follow from its cells.
+
+    Parameters
+    ----------
+    key : str
+        Tells the run from all others of its study.
+    parent : str or None
+        Key of the run that it is nested in.
+    configuration : str
+        Label of its configuration.
+    fold, subject : str or None
+        Of a nested run; there is no subject where no cell of the fold has a result.
+    name : str
+        What is shown.
+    status : str
+        ``"FINISHED"``, or ``"FAILED"`` where no cell has a result.
+    start_ms, end_ms : int
+        When its first cell began and its last one ended, milliseconds since 1970.
+    params, tags : mapping of str to str
+        What was chosen, and what it is marked with.
+    cells : tuple of str
+        Digests of its cells.
+    basis : str
+        Digest of all that its values are computed from.
+    """
+
+    key: str
+    parent: str | None
+    configuration: str
+    fold: str | None
+    subject: str | None
+    name: str
+    status: Literal["FINISHED", "FAILED"]
+    start_ms: int
+    end_ms: int
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    cells: tuple[str, ...]
+    basis: str
+
+    @cached_property
+    def digest(self) -> str:
+        """Equal for equal content: the basis, and the code that makes values of it, stand for the values."""
+        return digest([source_digest([__name__]), self])
 
 
 @dataclass(frozen=True, order=True)
@@ -30,46 +83,55 @@ class Point:
     value: float
 
 
-@dataclass(frozen=True)
-class RunContent:
-    """All that a run of the tracker says.
+def configuration_runs(header: Header, cells: pd.DataFrame) -> list[Run]:
+    """Runs of all configurations that have a finished or failed cell, in the order of the study.
 
     Parameters
     ----------
-    key : str
-        Tells the run from all others of its study.
-    parent : str or None
-        Key of the run that it is nested in.
-    name : str
-        What is shown.
-    status : str
-        ``"FINISHED"``, or ``"FAILED"`` where no cell of it has a result.
-    start_ms, end_ms : int
-        When its first cell began and its last one ended, milliseconds since 1970.
-    params, tags : mapping of str to str
-        What was chosen, and what it is marked with.
-    points : tuple of Point
-        Values, sorted.
+    header : Header
+        What the study asks.
+    cells : DataFrame
+        Finished and failed cells of the plan: comparisons depend on all of them.
     """
-
-    key: str
-    parent: str | None
-    name: str
-    status: Literal["FINISHED", "FAILED"]
-    start_ms: int
-    end_ms: int
-    params: Mapping[str, str]
-    tags: Mapping[str, str]
-    points: tuple[Point, ...]
-
-    @cached_property
-    def digest(self) -> str:
-        """Equal for equal content."""
-        return digest(self)
+    grouped: dict[str, list[Cell]] = defaultdict(list)
+    for cell in cells.to_dict("records"):
+        grouped[cell["configuration"]].append(cell)
+    basis = digest([header, [_told(cell) for mine in grouped.values() for cell in mine]])
+    return [_configuration_run(header, grouped[label], basis) for label in header.configurations if label in grouped]
 
 
-def configuration_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> Iterator[RunContent]:
-    """Runs of all configurations that have a cell, with their statistics over subjects and their comparisons.
+def subject_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[Run]:
+    """Nested runs: a held-out subject of a fold in a configuration, over seeds and orders.
+
+    Parameters
+    ----------
+    header : Header
+        What the study asks.
+    cells, rows : DataFrame
+        Finished and failed cells, and the rows of their final predictors.
+    """
+    grouped: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for cell in cells.to_dict("records"):
+        grouped[cell["configuration"], cell["fold"]].append(cell)
+    unseen = rows[rows["target"] == "unseen"]
+    subjects: dict[tuple[str, str], list[str]] = defaultdict(list)
+    scored = unseen[["configuration", "fold", "subject"]].drop_duplicates()
+    for configuration, fold, subject in sorted(scored.itertuples(index=False, name=None)):
+        subjects[configuration, fold].append(subject)
+    undefined = _undefined(unseen)
+    nobody: list[str | None] = [None]
+    return [
+        _subject_run(header, grouped[group], subject, undefined[(*group, subject)])
+        for group in sorted(grouped)
+        for subject in subjects[group] or nobody
+    ]
+
+
+def configuration_points(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> dict[str, list[Point]]:
+    """Statistics of each configuration over subjects, and its comparison with the reference.
+
+    A mean carries the name that the value has in nested runs, so that both stand in one column; the other statistics
+    are named below it. The step is the number of subjects.
 
     Parameters
     ----------
@@ -78,55 +140,40 @@ def configuration_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) 
     cells, rows : DataFrame
         Finished and failed cells of the plan, and the rows of their final predictors.
     """
-    means = subject_means(rows)
-    for line in summarise(header, cells, rows):
-        mine = cells[cells["configuration"] == line.configuration]
-        if not len(mine):
-            continue
-        points = [*_line_points(line)]
-        for (level, metric), values in _by_level_and_metric(means, line.configuration):
-            told = summary(values.to_numpy(dtype=float), lower_is_better=metric in LOWER_IS_BETTER)
-            points += _summary_points(f"{level}/{metric}", told)
-        yield _configuration_run(header, mine, points)
+    points = {line.configuration: [*_line_points(line)] for line in summarise(header, cells, rows)}
+    for (label, level, metric), values in subject_means(rows).groupby(["configuration", "level", "metric"], sort=True):
+        told = summary(values.to_numpy(dtype=float), lower_is_better=metric in LOWER_IS_BETTER)
+        points[label] += _summary_points(f"{level}/{metric}", told)
+    return points
 
 
-def running_run(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> RunContent:
-    """Run of one configuration that is still being computed: mean scores, the step being the number of subjects.
-
-    Parameters
-    ----------
-    header : Header
-        What the study asks.
-    cells, rows : DataFrame
-        As for `configuration_runs`, of one configuration.
-    """
+def running_points(rows: pd.DataFrame) -> list[Point]:
+    """Mean scores of one configuration so far, the step being the number of subjects; from final rows."""
     points = []
-    for (level, metric), values in _by_level_and_metric(subject_means(rows), str(cells["configuration"].iloc[0])):
-        defined = values.dropna()
-        if len(defined):
-            points.append(Point(f"{level}/{metric}", len(defined), float(defined.mean())))
-    return _configuration_run(header, cells, points)
+    for (level, metric), values in subject_means(rows).dropna().groupby(["level", "metric"], sort=True):
+        points.append(Point(f"{level}/{metric}", len(values), float(values.mean())))
+    return points
 
 
-def subject_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> Iterator[RunContent]:
-    """Nested runs: means over seeds and orders for each held-out subject of each fold, with its learning curves.
+def subject_points(rows: pd.DataFrame) -> dict[tuple[str, str | None, str | None], list[Point]]:
+    """Means over seeds and orders by configuration, fold and held-out subject: final scores, and learning curves.
 
-    A fold none of whose cells has a result is a run as well, of status ``"FAILED"``.
-
-    Parameters
-    ----------
-    header : Header
-        What the study asks.
-    cells, rows : DataFrame
-        Finished and failed cells, and all their rows, learning curves included.
+    Final scores stand at step 0, curves under ``curve/`` at their own steps. A mean is over the defined values; it is
+    NaN where there is none.
     """
-    unseen = dict(list(rows[rows["target"] == "unseen"].groupby(["configuration", "fold"], sort=True)))
-    for group, mine in cells.groupby(["configuration", "fold"], sort=True):
-        if group not in unseen:
-            yield _subject_run(header, mine, str(mine["fold"].iloc[0]), None)
-            continue
-        for subject, theirs in unseen[group].groupby("subject", sort=True):
-            yield _subject_run(header, mine, str(subject), theirs)
+    gathered: dict[tuple[str, str | None, str | None], dict[tuple[str, int], list[float]]]
+    gathered = defaultdict(lambda: defaultdict(list))
+    names = ["configuration", "fold", "subject", "target", "final", "level", "metric", "step", "value"]
+    for configuration, fold, subject, target, final, level, metric, step, value in zip(
+        *(rows[name].tolist() for name in names), strict=True
+    ):
+        if target == "unseen":
+            place = (f"{level}/{metric}", 0) if final else (f"curve/{level}/{metric}", step)
+            gathered[configuration, fold, subject][place].append(value)
+    return {
+        key: [Point(metric, step, _mean(values)) for (metric, step), values in sorted(places.items())]
+        for key, places in gathered.items()
+    }
 
 
 def experiment_tags(header: Header) -> Mapping[str, str]:
@@ -142,63 +189,76 @@ def experiment_tags(header: Header) -> Mapping[str, str]:
     }
 
 
-def _configuration_run(header: Header, cells: pd.DataFrame, points: Iterable[Point]) -> RunContent:
-    first = cells.iloc[0]
-    configuration = str(first["configuration"])
+def _configuration_run(header: Header, cells: Sequence[Cell], basis: str) -> Run:
+    first = cells[0]
     provenance = json.loads(first["provenance"])
     params = {name: str(first[name]) for name in _CHOICES}
     params |= _flat(provenance["configuration"]) | _flat({"recipe": provenance["recipe"]})
-    return RunContent(
-        key=json.dumps([configuration]),
+    return Run(
+        key=json.dumps([first["configuration"]]),
         parent=None,
-        name=_name(configuration, cells),
-        status=_status(cells),
-        start_ms=_start_ms(cells),
-        end_ms=_end_ms(cells),
+        fold=None,
+        subject=None,
+        name=_name(first["configuration"], cells),
         params=dict(sorted(params.items())),
         tags={**_tags(header, cells), **_origins(cells)},
-        points=tuple(sorted(points)),
+        basis=basis,
+        **_common(cells),
     )
 
 
-def _subject_run(header: Header, cells: pd.DataFrame, subject: str, rows: pd.DataFrame | None) -> RunContent:
-    first = cells.iloc[0]
-    configuration, fold = str(first["configuration"]), str(first["fold"])
-    points, undefined = ((), {}) if rows is None else (_subject_points(rows), _undefined(rows))
-    return RunContent(
-        key=json.dumps([configuration, fold, None if rows is None else subject]),
+def _subject_run(header: Header, cells: Sequence[Cell], subject: str | None, undefined: Counter[str]) -> Run:
+    configuration, fold = cells[0]["configuration"], cells[0]["fold"]
+    tags = {**_tags(header, cells), "fold": fold}
+    tags |= {"subject": subject} if subject is not None else {}
+    tags |= {"undefined": _counted(undefined)} if undefined else {}
+    return Run(
+        key=json.dumps([configuration, fold, subject]),
         parent=json.dumps([configuration]),
-        name=_name(subject, cells),
-        status=_status(cells),
-        start_ms=_start_ms(cells),
-        end_ms=_end_ms(cells),
+        fold=fold,
+        subject=subject,
+        name=_name(fold if subject is None else subject, cells),
         params={},
-        tags={**_tags(header, cells), "subject": subject, "fold": fold, **undefined},
-        points=points,
+        tags=tags,
+        basis=digest([_told(cell) for cell in cells]),
+        **_common(cells),
     )
 
 
-def _tags(header: Header, cells: pd.DataFrame) -> dict[str, str]:
+def _common(cells: Sequence[Cell]) -> dict[str, Any]:
+    return {
+        "configuration": cells[0]["configuration"],
+        "status": "FINISHED" if any(cell["status"] == "done" for cell in cells) else "FAILED",
+        "start_ms": min(int(1000 * (cell["finished_at"] - cell["compute_s"])) for cell in cells),
+        "end_ms": max(int(1000 * cell["finished_at"]) for cell in cells),
+        "cells": tuple(sorted(cell["digest"] for cell in cells)),
+    }
+
+
+def _told(cell: Cell) -> tuple[str, float]:
+    """What tells a cell's rows from all others: a cell that is computed again ends at another time."""
+    return cell["digest"], cell["finished_at"]
+
+
+def _tags(header: Header, cells: Sequence[Cell]) -> dict[str, str]:
     chance = chance_level(header.metric, len(header.classes))
     tags = {
         "study": header.study,
-        "configuration": str(cells["configuration"].iloc[0]),
+        "configuration": cells[0]["configuration"],
         "dataset": header.dataset,
         "task": header.task,
-        "simulated": _plain(bool(cells["simulated"].any())),
-        "transductive": _plain(bool(cells["transductive"].any())),
+        **{mark: _plain(_marked(mark, cells)) for mark in ("simulated", "transductive")},
         "chance": "depends on class frequencies" if chance is None else f"{chance:g} {header.metric}",
     }
-    failed = Counter(cells.loc[cells["status"] == "failed", "cause"])
-    if failed:
-        causes = "; ".join(f"{cause} ({count})" for cause, count in sorted(failed.items()))
-        tags["failed_cells"] = f"{failed.total()} of {len(cells)}: {causes}"
+    causes = Counter(cell["cause"] for cell in cells if cell["status"] == "failed")
+    if causes:
+        tags["failed_cells"] = f"{causes.total()} of {len(cells)}: {_counted(causes)}"
     return tags
 
 
-def _origins(cells: pd.DataFrame) -> dict[str, str]:
+def _origins(cells: Sequence[Cell]) -> dict[str, str]:
     """Data, commit and versions; several where the study went on after an update."""
-    provenances = [json.loads(text) for text in cells["provenance"].unique()]
+    provenances = [json.loads(text) for text in sorted({cell["provenance"] for cell in cells})]
     names = sorted({name for provenance in provenances for name in provenance["versions"]})
     return {
         "data_fingerprint": _joined(provenance["data_fingerprint"] for provenance in provenances),
@@ -210,6 +270,15 @@ def _origins(cells: pd.DataFrame) -> dict[str, str]:
     }
 
 
+def _undefined(rows: pd.DataFrame) -> Mapping[tuple[str, str, str | None], Counter[str]]:
+    """Scores without a value, by configuration, fold and subject, counted by metric and reason."""
+    counts: dict[tuple[str, str, str | None], Counter[str]] = defaultdict(Counter)
+    without = rows.loc[rows["value"].isna(), ["configuration", "fold", "subject", "level", "metric", "reason"]]
+    for configuration, fold, subject, level, metric, reason in without.itertuples(index=False, name=None):
+        counts[configuration, fold, subject][f"{level}/{metric}: {reason}"] += 1
+    return counts
+
+
 def _line_points(line: Line) -> Iterator[Point]:
     step = line.primary.n
     values: dict[str, float] = {
@@ -219,15 +288,14 @@ def _line_points(line: Line) -> Iterator[Point]:
         "subjects": line.primary.n,
     }
     if line.paired is not None and line.paired.n:
-        told = {field.name: getattr(line.paired, field.name) for field in fields(line.paired)}
-        values |= {f"to_reference/{name}": value for name, value in told.items() if not math.isnan(value)}
+        values |= {f"to_reference/{field.name}": getattr(line.paired, field.name) for field in fields(line.paired)}
         values["to_reference/p_holm"] = line.p
     for name, value in values.items():
-        yield Point(name, step, float(value))
+        if not math.isnan(value):
+            yield Point(name, step, float(value))
 
 
 def _summary_points(name: str, told: Summary) -> Iterator[Point]:
-    """The mean under the name that it has in nested runs, so that both stand in one column; the rest below it."""
     yield Point(name, told.n, told.mean)
     for field in ("sd", "median", "worst", "low", "high", "undefined"):
         value = float(getattr(told, field))
@@ -235,59 +303,37 @@ def _summary_points(name: str, told: Summary) -> Iterator[Point]:
             yield Point(f"{name}/{field}", told.n, value)
 
 
-def _by_level_and_metric(means: pd.Series, configuration: str) -> Iterator[tuple[tuple[str, str], pd.Series]]:
-    mine = means[means.index.get_level_values("configuration") == configuration]
-    yield from mine.groupby(["level", "metric"], sort=True)
+def _mean(values: Sequence[float]) -> float:
+    defined = [value for value in values if not math.isnan(value)]
+    return math.fsum(defined) / len(defined) if defined else math.nan
 
 
-def _subject_points(rows: pd.DataFrame) -> tuple[Point, ...]:
-    """Final scores at step 0, curves at theirs; means over seeds and orders."""
-    final = rows["final"] == 1
-    named = rows.assign(
-        name=rows["level"].where(final, "curve/" + rows["level"]) + "/" + rows["metric"],
-        at=rows["step"].where(~final, 0),
-    )
-    means = named.groupby(["name", "at"], sort=True)["value"].mean()
-    return tuple(sorted(Point(name, int(step), float(value)) for (name, step), value in means.items()))
+def _marked(mark: str, cells: Sequence[Cell]) -> bool:
+    return any(cell[mark] for cell in cells)
 
 
-def _undefined(rows: pd.DataFrame) -> Mapping[str, str]:
-    """Tag that counts the final scores without a value, by reason; no tag where all have one."""
-    without = rows[(rows["final"] == 1) & rows["value"].isna()]
-    counts = Counter(zip(without["level"] + "/" + without["metric"], without["reason"], strict=True))
-    told = "; ".join(f"{name}: {reason} ({count})" for (name, reason), count in sorted(counts.items()))
-    return {"undefined": told} if told else {}
-
-
-def _name(text: str, cells: pd.DataFrame) -> str:
-    marks = [mark for mark in ("simulated", "transductive") if cells[mark].any()]
+def _name(text: str, cells: Sequence[Cell]) -> str:
+    marks = [mark for mark in ("simulated", "transductive") if _marked(mark, cells)]
     return f"{text} ({', '.join(marks)})" if marks else text
-
-
-def _status(cells: pd.DataFrame) -> Literal["FINISHED", "FAILED"]:
-    return "FINISHED" if (cells["status"] == "done").any() else "FAILED"
-
-
-def _start_ms(cells: pd.DataFrame) -> int:
-    return int(1000 * (cells["finished_at"] - cells["compute_s"]).min())
-
-
-def _end_ms(cells: pd.DataFrame) -> int:
-    return int(1000 * cells["finished_at"].max())
 
 
 def _joined(values: Iterable[str]) -> str:
     return ", ".join(sorted(set(values)))
 
 
+def _counted(counts: Counter[str]) -> str:
+    return "; ".join(f"{text} ({count})" for text, count in sorted(counts.items()))
+
+
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested mappings as dotted names; what is not there is left out."""
+    """Nested mappings as dotted names that a tracker takes; what is not there is left out."""
     flat: dict[str, str] = {}
-    for name, value in values.items():
+    for key, value in values.items():
+        name = prefix + re.sub(r"[^\w\- ]", "_", key)
         if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{name}.")
+            flat |= _flat(value, f"{name}.")
         elif value is not None:
-            flat[f"{prefix}{name}"] = _plain(value)
+            flat[name] = _plain(value)
     return flat
 
 

@@ -6,26 +6,30 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunStatus, RunTag
+from mlflow.entities import Metric, Param, RunStatus, RunTag
+from mlflow.entities import Run as StoredRun
 from mlflow.exceptions import MlflowException
 from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.errors import UnseenError
 from experiments.header import Header
+from experiments.results import Results
 from experiments.runs import (
     Point,
-    RunContent,
+    Run,
+    configuration_points,
     configuration_runs,
     experiment_tags,
-    running_run,
+    running_points,
+    subject_points,
     subject_runs,
 )
 
@@ -65,9 +69,9 @@ class _Known:
     tags: dict[str, str] = field(default_factory=dict)
     points: set[Point] = field(default_factory=set)
 
-    def leads_to(self, content: RunContent) -> bool:
-        """Whether the content can be written after what is there: a value, once written, cannot be taken back."""
-        last = {point.metric: point for point in content.points}
+    def leads_to(self, points: Iterable[Point]) -> bool:
+        """Whether these values can be written after those there: what was written cannot be taken back."""
+        last = {point.metric: point for point in points}
         return self.open and all(
             point.metric in last and (point.step < last[point.metric].step or point == last[point.metric])
             for point in self.points
@@ -110,76 +114,59 @@ class Tracker:
             self._experiment = self._open_experiment(artifact_root)
             self._runs, self._strays = self._present()
 
-    def publish(self, cells: pd.DataFrame, rows: pd.DataFrame) -> None:
-        """Make the store say what the results say: no more and no less.
-
-        Parameters
-        ----------
-        cells, rows : DataFrame
-            Finished and failed cells of the plan, and all their rows, learning curves included.
+    def publish(self, results: Results) -> None:
+        """Make the store say what the results say of the current plan: no more and no less.
 
         Raises
         ------
         TrackingUnavailable
             The store does not answer any more; what was written so far is kept.
+        ResultsError
+            The results cannot be read.
         """
-        final = rows[rows["final"] == 1]
-        wanted = set()
+        cells = results.cells(results.planned())
+        rows = results.rows(cells["digest"], final=True)
+        runs, nested = configuration_runs(self._header, cells), subject_runs(self._header, cells, rows)
         with self._answering():
-            for contents in (
-                configuration_runs(self._header, cells, final),
-                subject_runs(self._header, cells, rows),
-            ):
-                for content in contents:
-                    self._write(content)
-                    wanted.add(content.key)
-            for key in self._runs.keys() - wanted:
+            if not all(map(self._is_settled, runs)):
+                points = configuration_points(self._header, cells, rows)
+                for run in runs:
+                    self._write(run, points[run.configuration])
+            for run in runs:
+                mine = [one for one in nested if one.parent == run.key]
+                self._write_nested(results, self._runs[run.key].run_id, mine)
+            for key in self._runs.keys() - {run.key for run in (*runs, *nested)}:
                 self._client.delete_run(self._runs.pop(key).run_id)
             while self._strays:
                 self._client.delete_run(self._strays.pop())
 
-    def publish_subjects(self, cells: pd.DataFrame, rows: pd.DataFrame) -> None:
-        """Write the nested runs of folds that are complete; their configurations' runs must be there.
+    def publish_folds(self, results: Results, folds: Collection[tuple[str, str]]) -> None:
+        """Write the nested runs of folds that are complete, and show their configurations' mean scores so far.
+
+        A configuration's run that an earlier session completed stays as it is until `publish`.
 
         Parameters
         ----------
-        cells, rows : DataFrame
-            All cells of these folds and configurations, and all their rows.
+        results : Results
+            Open for reading.
+        folds : collection of (str, str)
+            Configuration and fold.
 
         Raises
         ------
-        TrackingUnavailable
+        TrackingUnavailable, ResultsError
             As for `publish`.
         """
-        with self._answering():
-            for content in subject_runs(self._header, cells, rows):
-                self._write(content)
-
-    def show_running(self, cells: pd.DataFrame, rows: pd.DataFrame) -> None:
-        """Show a configuration that is being computed: what was chosen, and its mean scores so far.
-
-        A run that an earlier session completed stays as it is until `publish`.
-
-        Parameters
-        ----------
-        cells, rows : DataFrame
-            Cells of one configuration, and the rows of their final predictors.
-
-        Raises
-        ------
-        TrackingUnavailable
-            As for `publish`.
-        """
-        content = running_run(self._header, cells, rows)
-        with self._answering():
-            known = self._runs.get(content.key)
-            if known is not None and known.digest is not None:
-                return
-            if known is not None and not known.open:
-                self._client.delete_run(known.run_id)
-                known = None
-            known = known or self._create(content, complete=False)
-            self._log(known, content)
+        cells = results.cells(results.planned())
+        for configuration in sorted({configuration for configuration, _ in folds}):
+            mine = cells[cells["configuration"] == configuration]
+            rows = results.rows(mine["digest"], final=True)
+            nested = subject_runs(self._header, mine, rows)
+            with self._answering():
+                (run,) = configuration_runs(self._header, mine)
+                parent_id = self._show_running(run, rows)
+                complete = [one for one in nested if (configuration, one.fold) in folds]
+                self._write_nested(results, parent_id, complete)
 
     @contextmanager
     def _answering(self) -> Iterator[None]:
@@ -225,7 +212,7 @@ class Tracker:
                 known[key] = there
         return known, strays
 
-    def _all_runs(self) -> Iterator[Run]:
+    def _all_runs(self) -> Iterator[StoredRun]:
         token = None
         while True:
             page = self._client.search_runs([self._experiment], max_results=_PAGE, page_token=token)
@@ -234,48 +221,67 @@ class Tracker:
             if not token:
                 return
 
-    def _write(self, content: RunContent) -> None:
-        known = self._runs.get(content.key)
-        if known is not None and known.digest == content.digest:
-            parent_id = self._parent_id(content)
-            if parent_id is not None and known.parent_id != parent_id:
-                self._client.set_tag(known.run_id, _PARENT, parent_id)
-                known.parent_id = parent_id
-            return
-        if known is not None and not known.leads_to(content):
+    def _is_settled(self, run: Run) -> bool:
+        known = self._runs.get(run.key)
+        return known is not None and known.digest == run.digest
+
+    def _show_running(self, run: Run, rows: pd.DataFrame) -> str:
+        known = self._runs.get(run.key)
+        if known is not None and not known.open and known.digest is None:
             self._client.delete_run(known.run_id)
             known = None
-        known = known or self._create(content, complete=True)
-        self._log(known, content, digest=content.digest)
-        self._client.set_terminated(known.run_id, status=content.status, end_time=content.end_ms)
-        known.digest, known.open = content.digest, False
+        if known is None or known.open:
+            known = known or self._create(run, complete=False)
+            self._log(known, run, running_points(rows))
+        return known.run_id
 
-    def _create(self, content: RunContent, *, complete: bool) -> _Known:
-        parent_id = self._parent_id(content)
-        tags = {KEY: content.key, **content.tags}
-        tags |= {DIGEST: content.digest} if complete else {}
+    def _write_nested(self, results: Results, parent_id: str, runs: Sequence[Run]) -> None:
+        """Write nested runs of one configuration."""
+        new = [run for run in runs if not self._is_settled(run)]
+        points = subject_points(results.rows(digest for run in new for digest in run.cells)) if new else {}
+        for run in new:
+            self._write(run, points.get((run.configuration, run.fold, run.subject), []))
+        for run in runs:
+            known = self._runs[run.key]
+            if known.parent_id != parent_id:
+                self._client.set_tag(known.run_id, _PARENT, parent_id)
+                known.parent_id = parent_id
+
+    def _write(self, run: Run, points: Collection[Point]) -> None:
+        if self._is_settled(run):
+            return
+        known = self._runs.get(run.key)
+        if known is not None and not known.leads_to(points):
+            self._client.delete_run(known.run_id)
+            known = None
+        known = known or self._create(run, complete=True)
+        self._log(known, run, points, digest=run.digest)
+        self._client.set_terminated(known.run_id, status=run.status, end_time=run.end_ms)
+        known.digest, known.open = run.digest, False
+
+    def _create(self, run: Run, *, complete: bool) -> _Known:
+        parent_id = None if run.parent is None else self._runs[run.parent].run_id
+        tags = {KEY: run.key, **run.tags}
+        tags |= {DIGEST: run.digest} if complete else {}
         tags |= {_PARENT: parent_id} if parent_id else {}
-        run = self._client.create_run(self._experiment, start_time=content.start_ms, run_name=content.name, tags=tags)
-        known = _Known(run.info.run_id, parent_id, open=True, tags=tags)
-        self._runs[content.key] = known
+        created = self._client.create_run(self._experiment, start_time=run.start_ms, run_name=run.name, tags=tags)
+        known = _Known(created.info.run_id, parent_id, open=True, tags=tags)
+        self._runs[run.key] = known
         return known
 
-    def _log(self, known: _Known, content: RunContent, digest: str | None = None) -> None:
+    def _log(self, known: _Known, run: Run, points: Iterable[Point], digest: str | None = None) -> None:
         """Write what the run does not have yet."""
-        tags = {**content.tags, **({DIGEST: digest} if digest else {})}
-        points = [point for point in content.points if point not in known.points]
+        tags = {**run.tags, **({DIGEST: digest} if digest else {})}
+        new = [point for point in points if point not in known.points]
         self._client.log_batch(
             known.run_id,
-            metrics=[Metric(point.metric, point.value, content.end_ms, point.step) for point in points],
-            params=[Param(name, value) for name, value in content.params.items() if name not in known.params],
+            metrics=[Metric(point.metric, point.value, run.end_ms, point.step) for point in new],
+            params=[Param(name, value) for name, value in run.params.items() if name not in known.params],
             tags=[RunTag(name, value) for name, value in tags.items() if known.tags.get(name) != value],
         )
-        known.params.update(content.params)
+        known.params.update(run.params)
         known.tags.update(tags)
-        known.points.update(points)
-
-    def _parent_id(self, content: RunContent) -> str | None:
-        return None if content.parent is None else self._runs[content.parent].run_id
+        known.points.update(new)
 
 
 def _client(uri: str) -> MlflowClient:

@@ -42,16 +42,8 @@ class Learning:
 
     @property
     def labels(self) -> IntArray:
-        """Labels of the training windows, shape (n,).
-
-        Raises
-        ------
-        LearningError
-            They are withheld.
-        """
-        if self.training.y is None:
-            raise LearningError("The training windows have no labels.")
-        return self.training.y
+        """Labels of the training windows, shape (n,)."""
+        return self.training.labels
 
 
 class Predictor(Protocol):

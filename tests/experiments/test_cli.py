@@ -1,0 +1,255 @@
+"""The command line: help at once, errors without a traceback, studies that survive being stopped."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from experiments import cli
+from experiments.results import Results
+
+ROOT = Path(__file__).resolve().parents[2]
+
+STUDY = """
+study: small
+dataset: {name: simulated, subjects: 5}
+windows: {length_s: 4}
+protocol: {name: loso, validation_subjects: 1}
+seeds: 4
+encoder: {name: mlp, hidden: [16]}
+configurations:
+  lda: {strategy: lda, normalization: subject_unlabelled}
+  pooled: {strategy: {name: pooled, epochs: 60, patience: 60}, normalization: subject_unlabelled}
+"""
+CELLS = 5 + 5 + 5 * 4
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """An empty folder with a short name: the paths of Ray's sockets below it may have 107 characters."""
+    made = Path(tempfile.mkdtemp(prefix="u", dir="/tmp"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    paths = {"UNSEEN_CACHE": str(folder / "cache"), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "experiments", *arguments],
+        cwd=folder, env={**os.environ, **paths}, text=True, start_new_session=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def unseen(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = started(folder, *arguments)
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def finished_cells(path: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as db:
+            return int(db.execute("SELECT count(*) FROM cells").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def wait_for_cells(path: Path, count: int, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 200
+    while finished_cells(path) < count:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def numbers(path: Path) -> pd.DataFrame:
+    """All rows of a study but what depends on the clock."""
+    with Results(path, writable=False) as results:
+        return results.rows(results.planned())
+
+
+def table(text: str) -> list[str]:
+    """Lines of a table without the column of seconds, which is the last."""
+    return [line.rsplit(maxsplit=1)[0] for line in text.splitlines() if " ." in line or "%" in line]
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Command lines of processes that were started for a study in `folder` and still run."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if str(folder) in command:
+            found.append(command)
+    return found
+
+
+def test_help_loads_no_heavy_library() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from experiments.cli import app\n"
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0\n"
+        "heavy = {'torch', 'mlflow', 'avalanche', 'flwr', 'ray', 'mne', 'sklearn', 'scipy', 'numpy', 'pandas'}\n"
+        "print(sorted(heavy & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_entry_point_switches_telemetry_off_and_leaves_the_users_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED", "MLFLOW_DISABLE_TELEMETRY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_MODE", "online")
+    monkeypatch.setattr(sys, "argv", ["unseen", "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = [os.environ[name] for name in ("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED", "WANDB_MODE")]
+    assert told == ["0", "0", "online"]
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "nothing.yaml"], "No study file 'nothing.yaml'"),
+        (["run", "demo", "--set", "seed=3"], "seed: no such key"),
+        (["run", "demo", "--set", "configurations.lda.strategy=ldaa"], "Did you mean 'lda'"),
+        (["plan", "eegmat", "--data", "/no/such/folder"], "physionet"),
+        (["show", "demo", "--results", "/no/such/folder"], "run the study first"),
+        (["run", "demo", "--results", "/dev/null/results"], "Cannot write results"),
+        (["run", "demo", "--set", "dataset.subjects=1"], "nobody to learn from"),
+        (["run", "demo", "--set", "windows.length_s=600"], "a window of 600 s is longer than"),
+    ],
+)
+def test_bad_input_is_told_in_a_line_without_a_traceback(
+    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("UNSEEN_DATA", raising=False)
+    monkeypatch.setattr(sys, "argv", ["unseen", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    assert stopped.value.code == cli.BAD_INPUT
+    err = capsys.readouterr().err
+    assert words in err
+    assert "Traceback" not in err
+
+
+def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", ["unseen", *arguments])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return stopped.value.code
+
+
+def test_a_new_study_runs_as_it_is_written_and_never_overwrites(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called(monkeypatch, "new", "mine") == 0
+    capsys.readouterr()
+    assert called(monkeypatch, "plan", "mine.yaml") == 0
+    assert "lda/training" in capsys.readouterr().out
+    assert called(monkeypatch, "new", "mine") == cli.BAD_INPUT
+
+
+def test_the_data_sets_are_listed_with_licence_and_whether_they_are_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert called(monkeypatch, "datasets", "--data", str(tmp_path)) == 0
+    out = capsys.readouterr().out
+    assert all(word in out for word in ("eegmat", "ODC-By", "physionet", "no", "simulated", "yes", "table"))
+
+
+@pytest.mark.slow
+def test_a_killed_study_computes_only_what_is_missing_and_ends_with_the_same_numbers(folder: Path) -> None:
+    (folder / "small.yaml").write_text(STUDY)
+    whole = unseen(folder, "run", "small.yaml", "--results", "whole", "--workers", "2")
+    assert whole.returncode == 0, whole.stderr
+    assert f"{CELLS} cells computed" in whole.stderr
+
+    broken = folder / "broken" / "small.sqlite"
+    process = started(folder, "run", "small.yaml", "--results", "broken", "--workers", "1")
+    wait_for_cells(broken, CELLS // 2, process)
+    process.kill()
+    process.communicate()
+    done = finished_cells(broken)
+    assert CELLS // 2 <= done < CELLS
+    deadline = time.monotonic() + 60
+    while left_behind(folder) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not left_behind(folder), "workers of a killed study go with it"
+
+    resumed = unseen(folder, "run", "small.yaml", "--results", "broken", "--workers", "1")
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{CELLS - done} cells computed" in resumed.stderr
+    pd.testing.assert_frame_equal(numbers(folder / "whole" / "small.sqlite"), numbers(broken), check_exact=True)
+    assert table(resumed.stdout) == table(whole.stdout)
+    assert len(table(whole.stdout)) >= 3
+
+    again = unseen(folder, "show", "small.yaml", "--results", "broken")
+    assert again.stdout == resumed.stdout
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_cleanly_and_keeps_what_is_finished(folder: Path) -> None:
+    (folder / "small.yaml").write_text(STUDY)
+    process = started(folder, "run", "small.yaml", "--workers", "1")
+    wait_for_cells(folder / "results" / "small.sqlite", 8, process)
+    # A terminal sends it to the whole group, workers included.
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == cli.STOPPED
+    assert "Stopped" in err
+    assert "Traceback" not in err
+    assert finished_cells(folder / "results" / "small.sqlite") >= 8
+
+
+@pytest.mark.slow
+def test_a_newcomers_table_with_a_strategy_that_fails_and_a_server_that_does_not_answer(folder: Path) -> None:
+    rows = [f"{s},{p},{p % 2},{p % 2 + s / 10},{s - p}" for s in range(4) for p in range(8)]
+    (folder / "my.csv").write_text("id,phase,stress,eda_mean,hr_mean\n" + "\n".join(rows))
+    (folder / "mine_too.py").write_text(
+        "from dataclasses import dataclass\n"
+        "from strategies.contract import Strategy\n\n\n"
+        "@dataclass(frozen=True)\n"
+        "class Broken(Strategy):\n"
+        "    def fit(self, learning, observer):\n"
+        "        raise RuntimeError('not today')\n"
+    )
+    (folder / "mine.yaml").write_text(
+        "study: mine\n"
+        "dataset: {name: table, path: my.csv, subject: id, label: stress, trial: phase, features: [eda_*, hr_*]}\n"
+        "configurations:\n"
+        "  lda: {strategy: lda}\n"
+        "  broken: {strategy: 'mine_too:Broken'}\n"
+    )
+    done = unseen(folder, "run", "mine.yaml", "--set", "protocol.validation_subjects=1",
+                  "--tracking-uri", "http://127.0.0.1:1")  # fmt: skip
+    assert done.returncode == cli.CELLS_FAILED, done.stderr
+    assert "4 cells failed" in done.stderr
+    assert "MLflow is behind" in done.stderr
+    assert "Traceback" not in done.stderr
+    rows_kept = numbers(folder / "results" / "mine.sqlite")
+    final = rows_kept[(rows_kept.final == 1) & (rows_kept.metric == "balanced_accuracy")]
+    means = final.groupby("configuration")["value"].mean()
+    assert means["lda"] == 1.0
+    assert means["majority"] == 0.5
+    with Results(folder / "results" / "mine.sqlite", writable=False) as results:
+        cells = results.cells(results.planned())
+    causes = set(cells.loc[cells.status == "failed", "cause"])
+    assert len(causes) == 1
+    assert "RuntimeError: not today" in causes.pop()
