@@ -16,7 +16,7 @@ from benchmarks.representations.contract import Representation
 from benchmarks.representations.table import REPRESENTATIONS
 from clients.encoders.table import ENCODERS
 from clients.objectives.table import OBJECTIVES
-from experiments.study import Choice, ConfigurationChoice, Study
+from experiments.study import DEFAULT_PARTS, Choice, ConfigurationChoice, Study
 from strategies.contract import Strategy, check_geometry
 from strategies.table import STRATEGIES
 
@@ -27,11 +27,6 @@ PART_TABLES: Mapping[str, Mapping[str, str]] = {
 }
 """Parts that a strategy may take, by the name of its field."""
 
-DEFAULTS = {
-    "representation": Choice(name="differential_entropy"),
-    "encoder": Choice(name="mlp"),
-    "objective": Choice(name="cross_entropy"),
-}
 NONE = Choice(name="none")
 
 
@@ -146,8 +141,8 @@ def _expanded(
 
 
 def _alternatives(study: Study, entry: ConfigurationChoice, field: str, part: type[Strategy]) -> tuple[Choice, ...]:
-    default = DEFAULTS.get(field) or Choice(name="stream" if part.sequential else "training")
-    return getattr(entry, field) or getattr(study, field) or (default,)
+    default = DEFAULT_PARTS.get(field, "stream" if part.sequential else "training")
+    return getattr(entry, field) or getattr(study, field) or (Choice(name=default),)
 
 
 def _representation(choice: Choice, where: str) -> Representation | None:

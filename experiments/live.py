@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.errors import UnseenError
-from experiments.environment import silence_telemetry
+from experiments.environment import prepare
 from experiments.header import Header
 from experiments.results import Results
 
@@ -135,7 +135,7 @@ class LivePublisher:
     def _open(self) -> Tracker:
         begun = time.perf_counter()
         try:
-            silence_telemetry()
+            prepare()
             from experiments.tracking import Tracker
 
             return Tracker(self._uri, self._artifact_root, self._header)

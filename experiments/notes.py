@@ -24,13 +24,12 @@ def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
 
 def _data(plan: Plan, cohort: Cohort) -> Iterator[str]:
     card = plan.dataset.card
-    windows = plan.study.windows
     sizes = class_counts(cohort.windows.labels, len(cohort.classes))
     counts = ", ".join(f"{size} {name}" for size, name in zip(sizes, cohort.classes, strict=True))
     yield f"Data: {card.title}. {len(plan.subjects)} subjects, {len(cohort.windows)} windows ({counts})."
-    if windows is not None:
-        step = windows.step_s or windows.length_s
-        yield f"Windows of {windows.length_s:g} s every {step:g} s; {plan.preprocessing.describe()}."
+    if plan.windows is not None:
+        length, step = plan.windows.length_s, plan.windows.every_s
+        yield f"Windows of {length:g} s every {step:g} s; {plan.preprocessing.describe()}."
 
 
 def _left_out(plan: Plan) -> Iterator[str]:

@@ -69,7 +69,7 @@ class Plan:
         self.preprocessing: Preprocessing = build(Preprocessing, {}, study.preprocessing, "preprocessing")
         self.subjects = self._subjects()
         ready_made = self.dataset.default_signal is None
-        self._check_windows(ready_made)
+        self.windows = self._windows(ready_made)
         self.configurations = tuple(configurations(_with_reference(study), ready_made=ready_made))
         self.reference = self._reference()
         self.metrics = _metrics(study.metric)
@@ -95,12 +95,16 @@ class Plan:
             )
         return kept
 
-    def _check_windows(self, ready_made: bool) -> None:
+    def _windows(self, ready_made: bool) -> WindowLength | None:
         for field in ("windows", "signal", "preprocessing", "representation"):
             if ready_made and getattr(self.study, field):
                 raise StudyError(f"{field}: {self.dataset.card.name} brings its own features; remove it.")
-        if not ready_made and self.study.windows is None:
+        if ready_made:
+            return None
+        if self.study.windows is None:
             raise StudyError("windows: must be given, as in `windows: {length_s: 4}`.")
+        windows: WindowLength = build(WindowLength, {}, self.study.windows, "windows")
+        return windows
 
     def _reference(self) -> str:
         labels = [configuration.label for configuration in self.configurations]
@@ -117,12 +121,12 @@ class Plan:
 
     def recipe(self, configuration: Configuration) -> Recipe | None:
         """How the windows of a configuration are made; None where the data set brings them."""
-        if configuration.representation is None or self.study.windows is None:
+        if configuration.representation is None or self.windows is None:
             return None
         return Recipe(
             signal=self.study.signal or self.dataset.default_signal or "",
             preprocessing=self.preprocessing,
-            windows=WindowLength(self.study.windows.length_s, self.study.windows.step_s),
+            windows=self.windows,
             representation=configuration.representation,
             treatment=self.study.quality,
         )

@@ -23,6 +23,10 @@ from experiments.statistics import Summary, summary
 Cell = Mapping[str, Any]
 """A row of the cells' table."""
 
+MARKS = ("simulated", "transductive")
+VIEW = "study"
+"""Key of the view that shows a study's configurations side by side, in the address of MLflow's page."""
+
 _CHOICES = ("representation", "normalization", "protocol", "encoder", "objective", "strategy", "variant")
 
 
@@ -177,11 +181,25 @@ def subject_points(rows: pd.DataFrame) -> dict[tuple[str, str | None, str | None
 
 
 def experiment_tags(header: Header) -> Mapping[str, str]:
-    """What the tracker shows of the study as a whole."""
+    """What the tracker shows of the study as a whole, and how: MLflow gives its own tags a meaning."""
     marks = ("Simulated people.",) if header.simulated else ()
+    score = f"{header.level}/{header.metric}"
+    view = {
+        "searchFilter": "tags.run = 'configuration'",
+        "orderByKey": f"metrics.`{score}`",
+        "orderByAsc": header.metric in LOWER_IS_BETTER,
+        "selectedColumns": [
+            *(f"metrics.`{score}{told}`" for told in ("", "/low", "/high", "/worst")),
+            f"metrics.`{header.level}/macro_f1`",
+            *(f"metrics.`to_reference/{told}`" for told in ("difference", "p_holm")),
+            *(f"tags.`{mark}`" for mark in MARKS),
+        ],
+    }
     return {
-        # MLflow shows this one as the experiment's description.
         "mlflow.note.content": "\n\n".join(filter(None, (header.question, *marks, *header.notes))),
+        # Without it the browser opens pages for traces of language models.
+        "mlflow.experimentKind": "custom_model_development",
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
         "dataset": header.dataset,
         "task": header.task,
         "reference": header.reference,
@@ -201,7 +219,7 @@ def _configuration_run(header: Header, cells: Sequence[Cell], basis: str) -> Run
         subject=None,
         name=_name(first["configuration"], cells),
         params=dict(sorted(params.items())),
-        tags={**_tags(header, cells), **_origins(cells)},
+        tags={"run": "configuration", **_tags(header, cells), **_origins(cells)},
         basis=basis,
         **_common(cells),
     )
@@ -209,7 +227,7 @@ def _configuration_run(header: Header, cells: Sequence[Cell], basis: str) -> Run
 
 def _subject_run(header: Header, cells: Sequence[Cell], subject: str | None, undefined: Counter[str]) -> Run:
     configuration, fold = cells[0]["configuration"], cells[0]["fold"]
-    tags = {**_tags(header, cells), "fold": fold}
+    tags = {"run": "held-out subject", **_tags(header, cells), "fold": fold}
     tags |= {"subject": subject} if subject is not None else {}
     tags |= {"undefined": _counted(undefined)} if undefined else {}
     return Run(
@@ -247,7 +265,7 @@ def _tags(header: Header, cells: Sequence[Cell]) -> dict[str, str]:
         "configuration": cells[0]["configuration"],
         "dataset": header.dataset,
         "task": header.task,
-        **{mark: _plain(_marked(mark, cells)) for mark in ("simulated", "transductive")},
+        **{mark: _plain(_marked(mark, cells)) for mark in MARKS},
         "chance": "depends on class frequencies" if chance is None else f"{chance:g} {header.metric}",
     }
     causes = Counter(cell["cause"] for cell in cells if cell["status"] == "failed")
@@ -313,7 +331,7 @@ def _marked(mark: str, cells: Sequence[Cell]) -> bool:
 
 
 def _name(text: str, cells: Sequence[Cell]) -> str:
-    marks = [mark for mark in ("simulated", "transductive") if _marked(mark, cells)]
+    marks = [mark for mark in MARKS if _marked(mark, cells)]
     return f"{text} ({', '.join(marks)})" if marks else text
 
 

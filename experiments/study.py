@@ -52,6 +52,15 @@ Alternatives = Annotated[tuple[PartChoice, ...], BeforeValidator(_alternatives),
 """One choice or a list of them: a configuration is repeated for each."""
 
 
+DEFAULT_PARTS = {
+    "protocol": "loso",
+    "representation": "differential_entropy",
+    "encoder": "mlp",
+    "objective": "cross_entropy",
+}
+"""What a study uses where it names no part; the default normalisation depends on the strategy."""
+
+
 class Parts(_Strict):
     """Choices that a study makes for all its configurations, and a configuration for itself."""
 
@@ -66,13 +75,6 @@ class ConfigurationChoice(Parts):
     """One entry of ``configurations``."""
 
     strategy: Alternatives
-
-
-class WindowsChoice(_Strict):
-    """Length and step of windows, seconds."""
-
-    length_s: Annotated[float, Field(gt=0)]
-    step_s: Annotated[float, Field(gt=0)] | None = None
 
 
 def _seeds(value: Any) -> Any:
@@ -90,9 +92,9 @@ class Study(Parts):
     exclude: tuple[str, ...] = ()
     signal: str | None = None
     preprocessing: Mapping[str, Any] = {}
-    windows: WindowsChoice | None = None
+    windows: Mapping[str, Any] | None = None
     quality: Treatment = "drop"
-    protocol: PartChoice = Choice(name="loso")
+    protocol: PartChoice = Choice(name=DEFAULT_PARTS["protocol"])
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)] = (0,)
     orders: Annotated[int, Field(gt=0)] = 1
     metric: str = "balanced_accuracy"
@@ -177,7 +179,7 @@ def _change(content: dict[str, Any], change: str) -> None:
         if isinstance(place.get(name), str):
             # `strategy: lda` is short for `strategy: {name: lda}`, so its values can be set as well.
             place[name] = {"name": place[name]}
-        place = place.setdefault(name, {})
+        place = place.setdefault(name, {"name": DEFAULT_PARTS[name]} if name in DEFAULT_PARTS else {})
         if not isinstance(place, dict):
             raise StudyError(f"--set {change}: {name!r} holds no keys in this study.")
     place[last] = value
@@ -194,5 +196,4 @@ def _explained(problem: Any) -> str:
 
 
 def _legal(where: Sequence[Any]) -> list[str]:
-    models: Mapping[int, type[BaseModel]] = {1: Study, 2: WindowsChoice, 3: ConfigurationChoice}
-    return list(models[len(where)].model_fields)
+    return list((Study if len(where) == 1 else ConfigurationChoice).model_fields)
