@@ -197,7 +197,7 @@ def experiment_tags(header: Header) -> Mapping[str, str]:
     }
     return {
         "mlflow.note.content": "\n\n".join(filter(None, (header.question, *marks, *header.notes))),
-        # Without it the browser opens pages for traces of language models.
+        # MLflow's pages are for language models otherwise.
         "mlflow.experimentKind": "custom_model_development",
         f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
         "dataset": header.dataset,

@@ -31,6 +31,8 @@ _ASK_EVERY_S = 0.2
 _ANSWER_WITHIN_S = 5.0
 _STUDIES_TOLD = 100
 _LINES_TOLD = 15
+_STUDY_PAGE = f"viewStateShareKey={VIEW}&workflowType=machine_learning"
+_SEARCH = "api/2.0/mlflow/experiments/search"
 _SQLITE = "sqlite:///"
 
 
@@ -138,10 +140,13 @@ def _wait_until_it_answers(process: subprocess.Popen[str], port: int, log: IO[st
 def _addresses(port: int) -> Iterator[str]:
     """Lines to print: where the server is, and where each study's configurations stand side by side."""
     yield f"MLflow: http://{HOST}:{port} (Ctrl-C stops it)"
-    answer = json.loads(_ask(port, "api/2.0/mlflow/experiments/search", {"max_results": _STUDIES_TOLD}))
-    for experiment in answer.get("experiments", []):
+    found: list[Any] = []
+    # The first line is enough, should the server know no such question one day.
+    with suppress(OSError, ValueError):
+        found = json.loads(_ask(port, _SEARCH, {"max_results": _STUDIES_TOLD})).get("experiments", [])
+    for experiment in found:
         if any(tag["key"].endswith(f".{VIEW}") for tag in experiment.get("tags", [])):
-            page = f"#/experiments/{experiment['experiment_id']}/runs?viewStateShareKey={VIEW}"
+            page = f"#/experiments/{experiment['experiment_id']}/runs?{_STUDY_PAGE}"
             yield f"  {experiment['name']}: http://{HOST}:{port}/{page}"
 
 
