@@ -138,7 +138,7 @@ def test_whatever_determines_the_windows_is_in_the_fingerprint(tmp_path: Path, m
     found = [first, fingerprint("some"), fingerprint(None, ["A", "B"]), *(fingerprint(recipe=r) for r in RECIPES)]
     clinic.version["C"] = 2
     found.append(fingerprint())
-    monkeypatch.setattr(cohort_module, "version", lambda library: "0")
+    monkeypatch.setattr(cohort_module, "installed", lambda libraries: dict.fromkeys(libraries, "0"))
     found.append(fingerprint())
     monkeypatch.setattr(cohort_module, "source_digest", lambda modules: "edited")
     found.append(fingerprint())

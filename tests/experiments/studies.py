@@ -127,4 +127,3 @@ class SmallStudy:
         """Cells and rows of the plan."""
         with Results(self.path, writable=False) as results:
             return results.cells(self.digests), results.rows(self.digests, final=final)
-
