@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from experiments.environment import silence_telemetry
+from experiments.environment import prepare
 
 # Before any test module imports MLflow.
-silence_telemetry()
+prepare()

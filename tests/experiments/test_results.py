@@ -72,8 +72,8 @@ def test_an_undefined_value_is_nan_with_its_reason(path):
     assert row["reason"] == "one class only"
 
 
-def test_predictions_come_back_to_the_bit(path, rng=np.random.default_rng(0)):
-    probabilities = rng.random((5, 3))
+def test_predictions_come_back_to_the_bit(path):
+    probabilities = np.random.default_rng(0).random((5, 3))
     record = PredictionRecord(
         "S00", "unseen", probabilities, np.arange(5), np.array([f"s/{i}" for i in range(5)]), np.arange(5) / 3
     )
