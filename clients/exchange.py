@@ -82,9 +82,8 @@ class Summary:
     @classmethod
     def of(cls, windows: Windows, classes: int, normalization: Normalization, geometry: Geometry) -> Summary:
         """Summary of labelled windows in vector or channel geometry."""
-        assert windows.y is not None
         statistics = STATISTICS[geometry](windows.x) if normalization.shares else None
-        return cls(class_counts(windows.y, classes), cast(Moments | None, statistics))
+        return cls(class_counts(windows.labels, classes), cast(Moments | None, statistics))
 
     def merge(self, other: Summary) -> Summary:
         """Summary of the windows of both, which tell the same things."""

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import torch
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import Tensor, nn
 
 from benchmarks.errors import LearningError
 from benchmarks.normalization import Geometry, Normalization
-from benchmarks.randomness import derive
 from benchmarks.windows import Windows
 from clients.exchange import Summary, load_weights, weights_record
 from clients.objectives.contract import Loss, Objective
-from clients.training import Training, tensors, torch_generator, train_epoch
+from clients.training import Training, tensors, torch_generator, torch_seeded, train_epoch
 
 
 @dataclass(eq=False)
@@ -98,7 +94,7 @@ class SubjectClient:
         load_weights(self.network, message.content["arrays"])
         optimizer = self.training.optimizer_of(self.network)
         shuffling = torch_generator(*names)
-        with _torch_seeded(*names, "dropout"):
+        with torch_seeded(*names, "dropout"):
             for _ in range(config["local-epochs"]):
                 mean_loss = train_epoch(self.network, data, loss, optimizer, self.training.batch_size, shuffling)
         metrics = MetricRecord({"num-examples": len(self.windows), "train-loss": mean_loss})
@@ -111,21 +107,8 @@ class SubjectClient:
         if self._lesson is None:
             if "summary" not in context.state:
                 raise LearningError(f"{self.subject}: asked to train before it heard the federation's summary.")
-            assert self.windows.y is not None
             summary = Summary.read(context.state["summary"])
             normalizer = summary.normalizer(self.normalization, self.geometry)
-            data = tensors(normalizer(self.windows), self.windows.y)
+            data = tensors(normalizer(self.windows), self.windows.labels)
             self._lesson = data, self.objective.loss(summary.class_counts)
         return self._lesson
-
-
-@contextmanager
-def _torch_seeded(*names: str | int) -> Iterator[None]:
-    """Torch's global source, from which dropout draws, starts from the names; outside, nothing has happened."""
-    # `seeded` would take a tenth of a small client's round: it saves and seeds NumPy's and every device's source too.
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(derive(*names))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)

@@ -121,16 +121,26 @@ def seeded(*names: str | int) -> Iterator[None]:
     Flower samples clients from Python's global source, dropout and initial weights come from torch's.
     """
     seed = derive(*names)
-    python, numpy, gradient = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (libraries below us draw from the global source)
-    torch.default_generator.manual_seed(seed)  # torch.manual_seed takes long: it seeds every device's source too
     try:
-        yield
+        with torch_seeded(*names):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(gradient)
+
+
+@contextmanager
+def torch_seeded(*names: str | int) -> Iterator[None]:
+    """As `seeded`, for torch's source alone and in a twentieth of its time: for what runs thousands of times."""
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(derive(*names))  # torch.manual_seed takes long: it seeds every device's too
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def torch_generator(*names: str | int) -> torch.Generator:

@@ -218,6 +218,13 @@ class Results:
         except sqlite3.Error as error:
             raise ResultsError(f"Cannot write results to {self.path}: {error}") from error
 
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        try:
+            yield self._db
+        except sqlite3.Error as error:
+            raise ResultsError(f"Cannot read results from {self.path}: {error}") from error
+
     def record(self, cell: CellRecord, outcome: Outcome, finished_at: float) -> None:
         """Write one cell with all that belongs to it, in one transaction; an earlier failure of it is replaced.
 
@@ -265,7 +272,8 @@ class Results:
         ResultsError
             It was never run.
         """
-        found = self._db.execute("SELECT content FROM header").fetchone()
+        with self._reading() as db:
+            found = db.execute("SELECT content FROM header").fetchone()
         if found is None:
             raise ResultsError(f"{self.path} holds no study yet: run it first.")
         header: Header = TypeAdapter(Header).validate_json(found[0])
@@ -273,11 +281,13 @@ class Results:
 
     def planned(self) -> list[str]:
         """Digests of the cells that belonged to the study when it was last run."""
-        return [digest for (digest,) in self._db.execute("SELECT digest FROM plan ORDER BY digest")]
+        with self._reading() as db:
+            return [digest for (digest,) in db.execute("SELECT digest FROM plan ORDER BY digest")]
 
     def finished(self) -> set[str]:
         """Digests of the cells that are done; failed ones are not among them, so that they are tried again."""
-        return {digest for (digest,) in self._db.execute("SELECT digest FROM cells WHERE status = 'done'")}
+        with self._reading() as db:
+            return {digest for (digest,) in db.execute("SELECT digest FROM cells WHERE status = 'done'")}
 
     def cells(self, digests: Iterable[str]) -> pd.DataFrame:
         """Cells among `digests`, one row each, with the columns of the table `cells`."""
@@ -304,19 +314,18 @@ class Results:
     def predictions(self, digest: str) -> list[PredictionRecord]:
         """Predictions of a cell's final predictor, one record a scored subject."""
         query = "SELECT subject, target, arrays FROM predictions WHERE digest = ? ORDER BY subject, target"
-        return [_unpacked(*row) for row in self._db.execute(query, (digest,))]
+        with self._reading() as db:
+            return [_unpacked(*row) for row in db.execute(query, (digest,))]
 
     def _frame(self, query: str, digests: Iterable[str], parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        try:
+        with self._reading() as db:
             # A temporary table, because a list of thousands of digests outgrows SQLite's bound parameters.
-            self._db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (digest TEXT PRIMARY KEY)")
-            self._db.execute("DELETE FROM wanted")
-            self._db.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((digest,) for digest in digests))
-            cursor = self._db.execute(query, tuple(parameters))
+            db.execute("CREATE TEMP TABLE IF NOT EXISTS wanted (digest TEXT PRIMARY KEY)")
+            db.execute("DELETE FROM wanted")
+            db.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((digest,) for digest in digests))
+            cursor = db.execute(query, tuple(parameters))
             frame = pd.DataFrame(cursor.fetchall(), columns=[column[0] for column in cursor.description])
-            self._db.commit()
-        except sqlite3.Error as error:
-            raise ResultsError(f"Cannot read results from {self.path}: {error}") from error
+            db.commit()
         return frame
 
 

@@ -42,7 +42,7 @@ class Learning:
 
     @property
     def labels(self) -> IntArray:
-        """Labels of the training windows, shape (n,)."""
+        """Labels of the training windows, shape (n,); raises as `Windows.labels`."""
         return self.training.labels
 
 
@@ -166,7 +166,7 @@ def check_classes(learning: Learning) -> None:
     Raises
     ------
     LearningError
-        There are no labels, or a class has no window among the training subjects.
+        A class has no window among the training subjects.
     """
     absent = [name for label, name in enumerate(learning.classes) if not (learning.labels == label).any()]
     if absent:

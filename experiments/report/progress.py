@@ -66,6 +66,7 @@ class Progress:
         self._live = Live(get_renderable=self._display, console=console, refresh_per_second=4, transient=True)
         self._said_at = clock()
         self._said_done = finished
+        self._lines = 0
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -75,7 +76,8 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._console.is_terminal:
             self._live.stop()
-        self._say()
+        if not self._lines or self._said_done < self._done:
+            self._say()
 
     def cell_done(self, configuration: str, value: float | None, failed: bool) -> None:
         """Count a cell.
@@ -119,6 +121,7 @@ class Progress:
 
     def _say(self) -> None:
         self._said_at, self._said_done = self._clock(), self._done
+        self._lines += 1
         means = ", ".join(f"{name} {running}" for name, running in self._running.items() if running.scored)
         self._console.print(Text(self._counts() + (f"; running means: {means}" if means else "")), soft_wrap=True)
 

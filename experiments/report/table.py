@@ -152,7 +152,7 @@ def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[L
 
 def render(header: Header, lines: Sequence[Line]) -> Group:
     """The table with its title and all that a reader needs to judge it; looks best from 110 columns on."""
-    return Group(_title(header), _Lines(header, lines), *map(Text, _footer(header, lines)))
+    return Group(_title(header), "", _Lines(header, lines), "", *map(Text, _footer(header, lines)))
 
 
 class _Lines:
@@ -170,7 +170,7 @@ class _Lines:
         yield self._table(marks_below=True, fold=True)
 
     def _table(self, marks_below: bool, fold: bool) -> Table:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
         table.add_column("configuration", overflow="fold")
         if not marks_below:
             table.add_column("marks")

@@ -65,11 +65,10 @@ def learn_stream(
 
     template = StreamTemplate(network=network, training=training, epochs=epochs, plugins=plugins)
     for position, (subject, windows) in enumerate(learning.training.by_subject()):
-        assert windows.y is not None
         if normalization.shares:
             normalizer = normalizer.learn(STATISTICS[learning.geometry](windows.x))
-        experience = SubjectExperience(subject, position, *tensors(normalizer(windows), windows.y))
-        loss = objective.loss(class_counts(windows.y, classes))
+        experience = SubjectExperience(subject, position, *tensors(normalizer(windows), windows.labels))
+        loss = objective.loss(class_counts(windows.labels, classes))
         # Dropout and plugins draw from the global sources; their numbers must not be those that shuffle.
         with seeded(seed, "subject", subject, "global"):
             template.meet(experience, loss, torch_generator(seed, "subject", subject))

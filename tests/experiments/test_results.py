@@ -263,8 +263,16 @@ def test_a_damaged_file(path):
     content = bytearray(path.read_bytes())
     content[8192:] = b"\xa5" * (len(content) - 8192)
     path.write_bytes(content)
-    with pytest.raises(ResultsError, match=r"Cannot (read|write) results"), Results(path, writable=False) as results:
-        results.rows([cell.digest for cell in cells])
+    with Results(path, writable=False) as results:
+        for read in (
+            lambda: results.rows([cell.digest for cell in cells]),
+            lambda: results.predictions(cells[0].digest),
+            results.header,
+            results.planned,
+            results.finished,
+        ):
+            with pytest.raises(ResultsError, match="Cannot read results from"):
+                read()
 
 
 def test_a_study_that_was_never_run(path):

@@ -89,5 +89,5 @@ def test_all_absent_classes_are_named_with_the_subjects() -> None:
 def test_labels_are_those_of_the_training_windows() -> None:
     known = learning(gaussian_windows(["a", "b"]), validation=["b"])
     np.testing.assert_array_equal(known.labels, [0] * 20 + [1] * 20)
-    with pytest.raises(LearningError, match="no labels"):
+    with pytest.raises(ValueError, match="withheld"):
         check_classes(replace(known, training=known.training.without(labels=True)))

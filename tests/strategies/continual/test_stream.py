@@ -338,7 +338,7 @@ def test_one_loss_that_is_not_finite_is_enough() -> None:
 def test_windows_without_labels_are_refused() -> None:
     problem = stream()
     unlabelled: Windows = problem.training.without(labels=True)
-    with pytest.raises(LearningError, match="no labels"):
+    with pytest.raises(ValueError, match="withheld"):
         learn_stream(
             Learning(unlabelled, None, problem.classes, "vector", 0),
             ignore,
