@@ -37,7 +37,7 @@ _SQLITE = "sqlite:///"
 
 
 def serve(uri: str, artifact_root: Path, port: int | None = None) -> None:
-    """Run the server until Ctrl-C (or SIGTERM), and print its address once it answers.
+    """Run the server until Ctrl-C, SIGTERM or SIGHUP, and print its address once it answers.
 
     Parameters
     ----------
@@ -61,8 +61,9 @@ def serve(uri: str, artifact_root: Path, port: int | None = None) -> None:
             f"--results."
         )
     port = _port(port)
-    # Killed from outside, we still stop the server that we started.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Stopped from outside, or with its terminal closed, the command still stops the server that it started.
+    for stopped in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(stopped, signal.default_int_handler)
     console = Console()
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log, suppress(KeyboardInterrupt):
         with _server(uri, artifact_root, port, log) as process:

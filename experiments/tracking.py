@@ -47,7 +47,7 @@ _QUICK_TO_GIVE_UP = {
     # An address is printed after every run otherwise, in the middle of the progress display.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
-_FAILURES = (MlflowException, SQLAlchemyError, RequestException, sqlite3.Error, OSError)
+_FAILURES = (MlflowException, SQLAlchemyError, RequestException, sqlite3.Error, OSError, ImportError)
 
 
 class TrackingUnavailable(UnseenError):  # noqa: N818 - a state of the view, not an error of the study
@@ -173,9 +173,9 @@ class Tracker:
         try:
             yield
         except _FAILURES as error:
-            shown = re.sub(r"//[^/@]*@", "//", self._uri)
-            cause = str(error).strip().split("\n")[0]
-            raise TrackingUnavailable(f"MLflow at {shown} cannot be used: {cause}") from error
+            told = f"MLflow at {self._uri} cannot be used: {_cause(error)}"
+            # Name and password of a server are nobody's business.
+            raise TrackingUnavailable(re.sub(r"//[^/@\s]*@", "//", told)) from error
 
     def _open_experiment(self, artifact_root: Path | None) -> str:
         name = self._header.study
@@ -206,10 +206,11 @@ class Tracker:
                 parent_id=run.data.tags.get(_PARENT),
                 digest=run.data.tags.get(DIGEST) if complete else None,
             )
-            if key in known:
-                strays.append(there.run_id)
-            else:
-                known[key] = there
+            # Of doubles the complete one stays.
+            first, second = sorted((there, known.get(key, there)), key=lambda run: run.digest is None)
+            known[key] = first
+            if second is not first:
+                strays.append(second.run_id)
         return known, strays
 
     def _all_runs(self) -> Iterator[StoredRun]:
@@ -295,3 +296,12 @@ def _client(uri: str) -> MlflowClient:
         # Readers (`unseen ui`) and the writer do not block each other then, and a commit is one wait for the disk.
         db.execute("PRAGMA journal_mode = WAL")
     return client
+
+
+def _cause(error: BaseException) -> str:
+    """First line of what the system said, where it said something: MLflow wraps it in long words of its own."""
+    told, inner = error, error.__cause__ or error.__context__
+    while inner is not None:
+        told = inner if isinstance(inner, OSError | sqlite3.Error) else told
+        inner = inner.__cause__ or inner.__context__
+    return (str(told).strip() or type(told).__name__).split("\n")[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
@@ -39,7 +39,8 @@ class Progress:
     """Display of a running study, as a context.
 
     A terminal gets a live display; anything else (a log file, a pipe) gets a plain line now and then: at each tenth of
-    the cells and at least every minute, but never more often than every ten seconds, and one at the end.
+    the cells and at least every minute, but never more often than every ten seconds, with the configurations that
+    moved since the one before; and one at the end, with all.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ class Progress:
         self._live = Live(get_renderable=self._display, console=console, refresh_per_second=4, transient=True)
         self._said_at = clock()
         self._said_done = finished
-        self._lines = 0
+        self._moved: set[str] = set()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -76,8 +77,7 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._console.is_terminal:
             self._live.stop()
-        if not self._lines or self._said_done < self._done:
-            self._say()
+        self._say(self._running)
 
     def cell_done(self, configuration: str, value: float | None, failed: bool) -> None:
         """Count a cell.
@@ -101,8 +101,10 @@ class Progress:
         self._failed += failed
         self._done += 1
         self._ends.append(self._clock())
+        self._moved.add(configuration)
         if not self._console.is_terminal and self._due():
-            self._say()
+            self._say(self._moved)
+            self._moved.clear()
 
     def _left(self) -> str:
         cells = len(self._ends) - 1
@@ -115,14 +117,16 @@ class Progress:
         return f"{self._done} of {self._total} cells, {self._failed} failed, {self._left()} left"
 
     def _due(self) -> bool:
+        if self._done == self._total:
+            return False
         silent = self._clock() - self._said_at
         moved = self._done - self._said_done >= _LINE_SHARE * self._total
         return silent >= _SILENT_AT_MOST_S or (moved and silent >= _LINE_EVERY_S)
 
-    def _say(self) -> None:
+    def _say(self, configurations: Container[str]) -> None:
         self._said_at, self._said_done = self._clock(), self._done
-        self._lines += 1
-        means = ", ".join(f"{name} {running}" for name, running in self._running.items() if running.scored)
+        shown = {name: running for name, running in self._running.items() if name in configurations and running.scored}
+        means = ", ".join(f"{name} {running}" for name, running in shown.items())
         self._console.print(Text(self._counts() + (f"; running means: {means}" if means else "")), soft_wrap=True)
 
     def _display(self) -> Group:
@@ -132,5 +136,7 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         room = max(1, self._console.height - _OTHER_LINES)
         for name, running in list(self._running.items())[-room:]:
-            table.add_row(Text(f"  {name}"), f"{running.cells} cells", f"running mean {running}")
+            table.add_row(
+                Text(f"  {name}"), f"{running.cells} cell{'s' * (running.cells > 1)}", f"running mean {running}"
+            )
         return Group(head, table)

@@ -288,16 +288,26 @@ def _comparison(header: Header, lines: Sequence[Line]) -> Iterator[str]:
         return
     yield (
         f"Diff. to ref.: mean over subjects of the paired difference to {header.reference}. p: two-sided Wilcoxon "
-        f"signed-rank over subjects, Holm-corrected over {len(made)} comparison{'s' * (len(made) > 1)}."
+        f"signed-rank over subjects, Holm-corrected over {_plural(len(made), 'comparison')}."
     )
     counts = [line.paired.n for line in made if line.paired is not None]
     if min(counts) != max(counts):
         yield f"Subjects compared: {min(counts)} to {max(counts)}, those that both configurations have."
-    floor = minimum_p(min(counts))
-    if floor > _ALPHA:
+    yield from _reach(min(counts), max(counts), len(made))
+
+
+def _reach(fewest: int, most: int, comparisons: int) -> Iterator[str]:
+    """What no data could have shown: a signed-rank test over few subjects has few values."""
+    best, worst = min(1.0, comparisons * minimum_p(most)), minimum_p(fewest)
+    if best > _ALPHA:
         yield (
-            f"The smallest p that {min(counts)} subject{'s' * (min(counts) > 1)} can give is {_p_text(floor)}, before "
-            f"correction: such a difference cannot be significant."
+            f"No difference can be significant: the smallest p that {_plural(most, 'subject')} and "
+            f"{_plural(comparisons, 'comparison')} can give is {_p_text(best)}."
+        )
+    elif worst > _ALPHA:
+        yield (
+            f"A difference over {_plural(fewest, 'subject')} cannot be significant: the smallest p, before "
+            f"correction, is {_p_text(worst)}."
         )
 
 
@@ -305,6 +315,10 @@ def _chance(header: Header, metric: str) -> str:
     chance = chance_level(header.metric, len(header.classes))
     told = "depends on how frequent the classes are: compare with the majority class"
     return f"Chance level of {metric}: {told if chance is None else _number(chance)}."
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def _told(counts: Mapping[str, int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -107,21 +107,27 @@ class SmallStudy:
 
     def add(self, cell: CellRecord, outcome: Outcome) -> None:
         """Record one finished or failed cell and take it into the plan."""
+        self.add_all([(cell, outcome)])
+
+    def add_all(self, cells: Iterable[tuple[CellRecord, Outcome]]) -> None:
+        """Record several."""
         with Results(self.path) as results:
-            results.record(cell, outcome, START + len(self.digests))
-            self.digests += [cell.digest] if cell.digest not in self.digests else []
+            for cell, outcome in cells:
+                results.record(cell, outcome, START + len(self.digests))
+                self.digests += [cell.digest] if cell.digest not in self.digests else []
             results.set_plan(self.header, self.digests)
 
     def fill(self, scores: Mapping[str, Sequence[float]], *, seeds: int = 1, curve: Sequence[float] = ()) -> None:
         """For each configuration one value a subject, S00, S01, ..."""
-        for configuration, values in scores.items():
-            for number, value in enumerate(values):
-                for seed in range(seeds):
-                    subject = f"S{number:02d}"
-                    told = "not a number" if value != value else None
-                    self.add(
-                        cell_of(configuration, subject, seed), outcome_of(subject, value, curve=curve, reason=told)
-                    )
+        self.add_all(
+            (
+                cell_of(configuration, f"S{number:02d}", seed),
+                outcome_of(f"S{number:02d}", value, curve=curve, reason="not a number" if value != value else None),
+            )
+            for configuration, values in scores.items()
+            for number, value in enumerate(values)
+            for seed in range(seeds)
+        )
 
     def frames(self, *, final: bool | None = None) -> tuple[Any, Any]:
         """Cells and rows of the plan."""

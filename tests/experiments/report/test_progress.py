@@ -75,6 +75,15 @@ def test_a_log_file_gets_a_plain_line_now_and_then(count, every, lines):
     assert "\r" not in text
 
 
+def test_a_line_tells_of_what_moved_and_the_last_one_of_all():
+    lines = run([("lda", 0.5, False)] * 10 + [("pooled", 0.25, False)] * 10, every=6.0).splitlines()
+    assert [line.partition("; running means: ")[2] for line in lines] == [
+        *["lda 0.500"] * 5,
+        *["pooled 0.250"] * 4,
+        "lda 0.500, pooled 0.250",
+    ]
+
+
 def test_lines_of_a_log_file_are_never_folded():
     cells = [(f"a_configuration_with_a_long_name_{number}", 0.5, False) for number in range(20)]
     assert len(run(cells, every=0.01).splitlines()) == 1

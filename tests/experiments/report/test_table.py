@@ -149,16 +149,32 @@ def test_the_footer_says_what_is_compared_and_holds_the_notes(study):
     assert "S07 left out: no rest." in text
 
 
-def test_a_p_that_few_subjects_cannot_reach_is_said(study):
-    assert "The smallest p that 5 subjects can give is .0625" in " ".join(text_of(study).split())
+@pytest.mark.parametrize(
+    ("subjects", "configurations", "told"),
+    [
+        (5, 2, "the smallest p that 5 subjects and 1 comparison can give is .0625"),
+        (8, 11, "the smallest p that 8 subjects and 10 comparisons can give is .0781"),
+        (6, 2, None),
+        (9, 11, None),
+    ],
+)
+def test_a_p_that_nobody_can_reach_is_said(tmp_path, subjects, configurations, told):
+    labels = [f"c{number}" for number in range(configurations)]
+    study = SmallStudy(tmp_path / "small.sqlite", header_of(*labels))
+    study.fill({label: [0.5 + number / 20] * subjects for number, label in enumerate(labels)})
+    text = " ".join(text_of(study).split())
+    assert ("can be significant" in text) == (told is not None)
+    assert (told or "") in text
+    if told is not None:
+        # What is said to be the smallest is reached by differences that all point one way.
+        assert row_of(text_of(study), labels[-1])[-2] == told[-5:]
 
 
-def test_six_subjects_can_be_significant(tmp_path):
-    study = SmallStudy(tmp_path / "small.sqlite", header_of("majority", "lda"))
-    study.fill({"majority": [0.5] * 6, "lda": [0.6, 0.7, 0.8, 0.9, 0.65, 0.75]})
-    text = text_of(study)
-    assert "The smallest p" not in text
-    assert row_of(text, "lda")[-2] == ".0312"
+def test_a_comparison_over_few_subjects_is_said_to_be_out_of_reach(tmp_path):
+    study = SmallStudy(tmp_path / "small.sqlite", header_of("majority", "lda", "pooled"))
+    study.fill({"majority": [0.5] * 12, "lda": [0.75] * 12, "pooled": [0.75] * 3})
+    assert "A difference over 3 subjects cannot be significant" in text_of(study)
+    assert "No difference can be" not in text_of(study)
 
 
 def test_the_reference_may_be_any_configuration(study):
@@ -181,8 +197,7 @@ def test_failed_cells_are_counted_with_their_causes(study):
 
 
 def test_many_causes_are_cut_and_counted(study):
-    for number in range(5):
-        study.add(cell_of("lda", f"F{number}"), failure_of(f"cause {number}"))
+    study.add_all((cell_of("lda", f"F{number}"), failure_of(f"cause {number}")) for number in range(5))
     assert "cause 0 (1); cause 1 (1); cause 2 (1); and 2 more." in " ".join(text_of(study).split())
 
 
@@ -243,11 +258,14 @@ LONG = ("majority", "lda/training", "finetuning/subject_unlabelled")
 @pytest.mark.parametrize("width", [80, 100, 120])
 def test_nothing_is_cut_at_usual_widths(tmp_path, width):
     study = SmallStudy(tmp_path / "small.sqlite", header_of(*LONG, simulated=True))
-    for label in LONG:
-        for number in range(12):
-            subject = f"S{number:02d}"
-            cell = cell_of(label, subject, transductive=label == LONG[2])
-            study.add(cell, outcome_of(subject, 0.5 + number / 100, compute_s=100.0))
+    study.add_all(
+        (
+            cell_of(label, f"S{number:02d}", transductive=label == LONG[2]),
+            outcome_of(f"S{number:02d}", 0.5 + number / 100, compute_s=100.0),
+        )
+        for label in LONG
+        for number in range(12)
+    )
     text = text_of(study, width=width)
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
