@@ -98,7 +98,7 @@ def build_cohort(
     """
     task = dataset.task(task_name)
     name = next(known for known in dataset.tasks if task_name in (None, known))
-    chosen = _chosen(dataset, task, name, subjects)
+    chosen = choose_subjects(dataset, task_name, subjects)
     keys = {subject: _key(dataset, task, name, subject, recipe) for subject in chosen}
     parts = []
     for subject, key in keys.items():
@@ -124,22 +124,45 @@ def build_cohort(
     )
 
 
-def _chosen(dataset: Dataset, task: Task, task_name: str, subjects: Sequence[str] | None) -> list[str]:
-    known = dataset.subjects()
-    for subject in subjects or ():
+def choose_subjects(
+    dataset: Dataset, task_name: str | None, subjects: Sequence[str] | None, exclude: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Subjects of a cohort, sorted.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        Where they come from.
+    task_name : str or None
+        One of its tasks; None is its default.
+    subjects : sequence of str or None
+        Who is in; None is everyone whom the task does not exclude.
+    exclude : sequence of str
+        Who of them is left out.
+
+    Raises
+    ------
+    StudyError
+        Unknown task or subject, or a subject that is named and the task excludes.
+    DataError
+        Fewer than two subjects are left.
+    """
+    task, known = dataset.task(task_name), dataset.subjects()
+    for subject in (*(subjects or ()), *exclude):
         if subject not in known:
             raise StudyError(f"Unknown subject {subject!r} of {dataset.card.name}. {nearest(subject, known)}")
+    for subject in subjects or ():
         if subject in task.excluded:
             raise StudyError(
-                f"{subject} cannot take part in task {task_name!r} of {dataset.card.name}: {task.excluded[subject]}. "
+                f"{subject} cannot take part in this task of {dataset.card.name}: {task.excluded[subject]}. "
                 f"Leave it out of the subjects."
             )
     wanted = set(known) - set(task.excluded) if subjects is None else set(subjects)
-    chosen = [subject for subject in known if subject in wanted]
+    chosen = tuple(sorted(wanted - set(exclude)))
     if len(chosen) < 2:
         raise DataError(
-            f"{dataset.card.name}, task {task_name!r}: a cohort of {len(chosen)} ({', '.join(chosen) or 'nobody'}) "
-            f"leaves nobody to learn from. At least two subjects are needed."
+            f"{dataset.card.name}: a cohort of {len(chosen)} ({', '.join(chosen) or 'nobody'}) leaves nobody to learn "
+            f"from. At least two subjects are needed."
         )
     return chosen
 

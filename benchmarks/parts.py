@@ -49,12 +49,25 @@ def locate(name: str, table: Table, what: str) -> str:
     raise StudyError(f"Unknown {what} {name!r}. {nearest(name, table)} Your own: package.module:Name.")
 
 
-def find(name: str, table: Table, what: str) -> Any:
-    """Import the part called `name`; parameters and errors as in `locate`, plus a module or name that is not there."""
+def find(name: str, table: Table, what: str, kind: type | None = None) -> Any:
+    """Import the part called `name`.
+
+    Parameters
+    ----------
+    name, table, what
+        As in `locate`.
+    kind : type or None
+        Contract that the part must be a class of; None takes any object that can be called.
+
+    Raises
+    ------
+    StudyError
+        As in `locate`; and no such module or name in it, or something else than a part.
+    """
     place = locate(name, table, what)
     module, _, attribute = place.partition(":")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        part = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         # A missing dependency *inside* the part is a bug of that part: only the part's own absence is the user's typo.
         if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
@@ -62,6 +75,11 @@ def find(name: str, table: Table, what: str) -> Any:
         raise
     except AttributeError as error:
         raise StudyError(f"Module {module!r} has no {attribute!r}, named as {what} {name!r}.") from error
+    fits = callable(part) if kind is None else isinstance(part, type) and issubclass(part, kind)
+    if not fits:
+        wanted = "something to call" if kind is None else f"a class that inherits {kind.__module__}:{kind.__name__}"
+        raise StudyError(f"{place} is no {what}: expected {wanted}.")
+    return part
 
 
 def build(part: Any, given: Mapping[str, Any], values: Mapping[str, Any], where: str) -> Any:
@@ -104,13 +122,12 @@ def build(part: Any, given: Mapping[str, Any], values: Mapping[str, Any], where:
         raise StudyError(f"{where}: {', '.join(missing)} must be given.")
     try:
         return part(**handed, **checked)
-    except ValueError as error:
+    except (ValueError, StudyError) as error:
         raise StudyError(f"{where}: {error}") from error
 
 
 def _check(value: Any, hint: Any, where: str) -> Any:
     try:
-        # Python-mode validation of a tuple rejects the list that YAML gives, JSON-mode does not.
         return TypeAdapter(hint, config=_CONFIG).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]

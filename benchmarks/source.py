@@ -20,7 +20,8 @@ from pathlib import Path
 
 from benchmarks.errors import StudyError
 
-_OURS = frozenset({"benchmarks", "clients", "strategies", "experiments"})
+PROJECT = frozenset({"benchmarks", "clients", "strategies", "experiments"})
+"""The project's own top-level packages."""
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _KINDS = ((ExtensionFileLoader, EXTENSION_SUFFIXES), (SourceFileLoader, SOURCE_SUFFIXES))
 
@@ -83,8 +84,8 @@ def _content_digest(path: Path) -> str:
 @cache
 def _of_project(top: str) -> bool:
     """Whether a top-level module is ours or the user's: neither built in, nor installed, nor missing."""
-    if top in _OURS or top in sys.stdlib_module_names:
-        return top in _OURS
+    if top in PROJECT or top in sys.stdlib_module_names:
+        return top in PROJECT
     spec = _top_spec(top)
     places = [] if spec is None else [spec.origin, *(spec.submodule_search_locations or ())]
     paths = [Path(place) for place in places if place is not None]

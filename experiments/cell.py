@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 import traceback
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +20,7 @@ from benchmarks.protocols.contract import Fold
 from benchmarks.randomness import derive, generator
 from benchmarks.windows import FloatArray, IntArray, Windows, concatenate
 from clients.training import seeded
-from experiments.results import Level, Outcome, PredictionRecord, ScoreRecord
+from experiments.records import Level, Outcome, PredictionRecord, ScoreRecord
 from strategies.contract import Learning, Predictor, Strategy
 
 
@@ -55,8 +57,8 @@ class Job:
 class Anonymous:
     """Windows of one subject as a strategy may see them: without labels, and without anything that tells them.
 
-    A trial's name and a window's place often give the condition away (rest is always recorded first), so trials have
-    no names here and the windows come in a random order.
+    The names of trial and session and a window's place often give the condition away (rest is always recorded first),
+    so they are withheld here, and the windows come in a random order that only their own content determines.
 
     Parameters
     ----------
@@ -72,9 +74,11 @@ class Anonymous:
     @classmethod
     def of(cls, windows: Windows, *, onset: bool = False) -> Anonymous:
         """Anonymous form of a subject's windows, the same each time; the onset is kept only where it is asked for."""
-        order = generator("anonymous", *windows.subjects).permutation(len(windows))
+        content = hashlib.sha256(windows.x.tobytes()).hexdigest()
+        order = generator("anonymous", content).permutation(len(windows))
         shuffled = windows.select(order).without(labels=True, onset=not onset)
-        return cls(replace(shuffled, trial=np.full(len(order), "")), order)
+        nameless = np.full(len(order), "")
+        return cls(replace(shuffled, trial=nameless, session=nameless), order)
 
     def in_order(self, predictions: Predictions) -> Predictions:
         """Predictions of the shuffled windows, put back to where the windows stood."""
@@ -84,20 +88,15 @@ class Anonymous:
 
 
 class Witness:
-    """Observer that keeps what predictors say of the scored windows; it never holds a label."""
+    """Observer that keeps what it is shown, for scoring after the fit: it has no window, and moves nothing."""
 
-    def __init__(self, scored: Windows, *, onset: bool = False) -> None:
-        self._scored = {subject: Anonymous.of(mine, onset=onset) for subject, mine in scored.by_subject()}
-        self.steps: dict[int, dict[str, Predictions]] = {}
+    def __init__(self) -> None:
+        self.predictors: dict[int, Predictor] = {}
 
     def __call__(self, step: int, predictor: Predictor) -> None:
-        """Keep the predictions at this step."""
-        self.steps[step] = self.predictions(predictor)
-
-    def predictions(self, predictor: Predictor) -> dict[str, Predictions]:
-        """Predictions by scored subject, all windows of a subject in one call; no random state moves."""
+        """Keep a copy: a strategy may go on learning in what it shows."""
         with seeded("witness"):
-            return {subject: mine.in_order(predictor.predict(mine.windows)) for subject, mine in self._scored.items()}
+            self.predictors[step] = deepcopy(predictor)
 
 
 def learning_of(cohort: Cohort, job: Job) -> Learning:
@@ -130,13 +129,12 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
     """Fit and score one cell; a failure is an outcome too, with its cause."""
     started = time.process_time()
     try:
+        witness = Witness()
         learning = learning_of(cohort, job)
-        scored = cohort.windows.of(job.fold.scored)
-        witness = Witness(scored, onset=job.strategy.needs_onset)
         with seeded("cell", learning.seed):
-            final = witness.predictions(job.strategy.fit(learning, witness))
-        scores = [*_curve(job, witness, scored), *_final(job, final, scored, max(witness.steps, default=0))]
-        predictions = [_record(subject, final[subject], mine) for subject, mine in scored.by_subject()]
+            final = job.strategy.fit(learning, witness)
+        compute_s = time.process_time() - started
+        scores, predictions = _scored(cohort.windows.of(job.fold.scored), final, witness, job)
     except UnseenError as error:
         return Outcome((), (), time.process_time() - started, cause=str(error))
     except Exception as error:
@@ -144,35 +142,47 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
         where = traceback.extract_tb(error.__traceback__)[-1]
         cause = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
         return Outcome((), (), time.process_time() - started, cause=cause)
-    return Outcome(scores, predictions, time.process_time() - started)
+    return Outcome(scores, predictions, compute_s)
 
 
-def _curve(job: Job, witness: Witness, scored: Windows) -> list[ScoreRecord]:
-    truth = {subject: mine.labels for subject, mine in scored.by_subject()}
+def _scored(
+    windows: Windows, final: Predictor, witness: Witness, job: Job
+) -> tuple[list[ScoreRecord], list[PredictionRecord]]:
+    scores: list[ScoreRecord] = []
+    records: list[PredictionRecord] = []
+    last = max(witness.predictors, default=0)
+    for subject, mine in windows.by_subject():
+        hidden = Anonymous.of(mine, onset=job.strategy.needs_onset)
+        for step, predictor in witness.predictors.items():
+            said = _said(predictor, hidden)
+            scores += _records(subject, step, False, "window", mine.labels, said.probabilities, job.curve_metrics)
+        said = _said(final, hidden)
+        levels: Mapping[Level, tuple[IntArray, FloatArray]] = {
+            "window": (mine.labels, said.probabilities),
+            "trial": trial_level(said, mine),
+        }
+        for level, metrics in job.metrics.items():
+            scores += _records(subject, last, True, level, *levels[level], metrics)
+        records.append(_prediction(subject, said, mine))
+    return scores, records
+
+
+def _said(predictor: Predictor, hidden: Anonymous) -> Predictions:
+    """Predictions of all windows of a subject in one call, put back in their order; no random state moves."""
+    with seeded("predictions"):
+        return hidden.in_order(predictor.predict(hidden.windows))
+
+
+def _records(
+    subject: str, step: int, final: bool, level: Level, y: IntArray, said: FloatArray, metrics: Mapping[str, Metric]
+) -> list[ScoreRecord]:
     return [
-        ScoreRecord(step, False, subject, "unseen", "trial", "window", name, value.value, value.reason)
-        for step, said in witness.steps.items()
-        for subject, predictions in said.items()
-        for name, value in score(truth[subject], predictions.probabilities, job.curve_metrics).items()
+        ScoreRecord(step, final, subject, "unseen", "trial", level, name, value.value, value.reason)
+        for name, value in score(y, said, metrics).items()
     ]
 
 
-def _final(job: Job, final: Mapping[str, Predictions], scored: Windows, step: int) -> list[ScoreRecord]:
-    records = []
-    for subject, mine in scored.by_subject():
-        levels: Mapping[Level, tuple[IntArray, FloatArray]] = {
-            "window": (mine.labels, final[subject].probabilities),
-            "trial": trial_level(final[subject], mine),
-        }
-        for level, metrics in job.metrics.items():
-            for name, value in score(*levels[level], metrics).items():
-                records.append(
-                    ScoreRecord(step, True, subject, "unseen", "trial", level, name, value.value, value.reason)
-                )
-    return records
-
-
-def _record(subject: str, predictions: Predictions, mine: Windows) -> PredictionRecord:
+def _prediction(subject: str, predictions: Predictions, mine: Windows) -> PredictionRecord:
     trial = np.char.add(np.char.add(mine.session, "/"), mine.trial)
     onset = np.full(len(mine), np.nan) if mine.onset is None else mine.onset
     return PredictionRecord(subject, "unseen", predictions.probabilities, mine.labels, trial, onset)

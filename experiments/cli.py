@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -52,8 +53,11 @@ def run_(
     """Compute what is missing of a study, and show its table. Ctrl-C stops; the same command goes on."""
     from rich.console import Console
 
+    from benchmarks.errors import StudyError
     from experiments.runner import Folders, run
 
+    if workers is not None and ray != "local":
+        raise StudyError("--workers is for this machine; a cluster (--ray) has the workers that it has.")
     console = Console(stderr=True)
     plan, cache = _planned(study, data, changes or [])
     try:
@@ -123,12 +127,16 @@ def ui(
 def new(name: Annotated[str, typer.Argument(help="Name of the study; the file is NAME.yaml.")]) -> None:
     """Write a commented study file to edit."""
     from benchmarks.errors import StudyError
+    from experiments.study import STUDY_NAME
 
+    name = name.removesuffix(".yaml")
+    if not re.fullmatch(STUDY_NAME, name):
+        raise StudyError(f"{name!r} is no name of a study: letters, digits, '.', '_' and '-', no folder.")
     path = Path(f"{name}.yaml")
     if path.exists():
         raise StudyError(f"{path} exists already; choose another name.")
     template = (Path(__file__).parent / "template.yaml").read_text(encoding="utf-8")
-    path.write_text(template.replace("NAME", path.stem, 1), encoding="utf-8")
+    path.write_text(template.replace("NAME", name), encoding="utf-8")
     typer.echo(f"{path} is written. Edit it, then: unseen run {path}")
 
 
@@ -187,8 +195,9 @@ def _show(study: str, folder: Path) -> None:
 def main() -> None:
     """Entry point: errors of ours are told in a line, without a traceback."""
     prepare()
-    # A user's own parts, named as package.module:Name, lie where the command is given.
-    sys.path.insert(0, str(Path.cwd()))
+    # A user's own parts, named as package.module:Name, lie where the command is given; last, so that a statistics.py
+    # there replaces nobody else's.
+    sys.path.append(str(Path.cwd()))
     try:
         app()
     except UnseenError as error:

@@ -10,22 +10,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.errors import LearningError, StudyError
-from benchmarks.normalization import NORMALIZATIONS
-from benchmarks.parts import build, find
+from benchmarks.normalization import NORMALIZATIONS, Normalization
+from benchmarks.parts import Table, build, find
 from benchmarks.representations.contract import Representation
 from benchmarks.representations.table import REPRESENTATIONS
+from clients.encoders.contract import Encoder
 from clients.encoders.table import ENCODERS
+from clients.objectives.contract import Objective
 from clients.objectives.table import OBJECTIVES
+from clients.training import Training
 from experiments.study import DEFAULT_PARTS, Choice, ConfigurationChoice, Study
 from strategies.contract import Strategy, check_geometry
 from strategies.table import STRATEGIES
 
-PART_TABLES: Mapping[str, Mapping[str, str]] = {
-    "normalization": NORMALIZATIONS,
-    "encoder": ENCODERS,
-    "objective": OBJECTIVES,
+PARTS: Mapping[str, tuple[Table, type]] = {
+    "normalization": (NORMALIZATIONS, Normalization),
+    "encoder": (ENCODERS, Encoder),
+    "objective": (OBJECTIVES, Objective),
 }
-"""Parts that a strategy may take, by the name of its field."""
+"""Parts that a strategy may take, by the name of its field: where they are listed, and their contract."""
 
 NONE = Choice(name="none")
 
@@ -62,7 +65,7 @@ class Configuration:
     @property
     def parts(self) -> tuple[object, ...]:
         """The built parts, whose source files determine the numbers."""
-        fields = (getattr(self.strategy, name, None) for name in (*PART_TABLES, "training"))
+        fields = (getattr(self.strategy, name, None) for name in (*PARTS, "training"))
         return tuple(part for part in (self.strategy, self.representation, *fields) if part is not None)
 
 
@@ -102,15 +105,15 @@ def _expanded(
     study: Study, name: str, entry: ConfigurationChoice, number: int, strategy: Choice, ready_made: bool
 ) -> Iterator[Configuration]:
     where = f"configurations.{name}"
-    part = find(strategy.name, STRATEGIES, "strategy")
+    part = find(strategy.name, STRATEGIES, "strategy", Strategy)
     takes = inspect.signature(part).parameters
-    for field in (*PART_TABLES, "training"):
+    for field in (*PARTS, "training"):
         if getattr(entry, field) is not None and field not in takes:
             raise StudyError(f"{where}.{field}: strategy {strategy.name} takes no {field}; remove it.")
     if ready_made and entry.representation is not None:
         raise StudyError(f"{where}.representation: this data set brings its own features; remove it.")
 
-    varied = {field: _alternatives(study, entry, field, part) if field in takes else (NONE,) for field in PART_TABLES}
+    varied = {field: _alternatives(study, entry, field, part) if field in takes else (NONE,) for field in PARTS}
     # A strategy that never looks at the windows would give the same numbers for each representation.
     shown = _alternatives(study, entry, "representation", part)
     varied["representation"] = (NONE,) if ready_made else (shown if part.needs_features else shown[:1])
@@ -118,15 +121,13 @@ def _expanded(
     for combination in itertools.product(*varied.values()):
         choices = dict(zip(varied, combination, strict=True))
         built = {
-            field: build(find(choices[field].name, table, field), {}, choices[field].values, f"{where}.{field}")
-            for field, table in PART_TABLES.items()
+            field: build(find(choices[field].name, table, field, kind), {}, choices[field].values, f"{where}.{field}")
+            for field, (table, kind) in PARTS.items()
             if choices[field] is not NONE
         }
         if "training" in takes:
             values = study.training if entry.training is None else entry.training
-            built["training"] = build(
-                find("clients.training:Training", {}, "training"), {}, values or {}, f"{where}.training"
-            )
+            built["training"] = build(Training, {}, values or {}, f"{where}.training")
         representation = _representation(choices["representation"], where)
         made = build(part, built, strategy.values, f"{where}.strategy")
         _check_geometry(part, representation, where)
@@ -149,7 +150,10 @@ def _representation(choice: Choice, where: str) -> Representation | None:
     if choice is NONE:
         return None
     made: Representation = build(
-        find(choice.name, REPRESENTATIONS, "representation"), {}, choice.values, f"{where}.representation"
+        find(choice.name, REPRESENTATIONS, "representation", Representation),
+        {},
+        choice.values,
+        f"{where}.representation",
     )
     return made
 

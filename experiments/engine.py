@@ -8,6 +8,8 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -16,11 +18,12 @@ from benchmarks.cohort import Cohort
 from benchmarks.errors import UnseenError
 from experiments.cell import Job, compute
 from experiments.environment import NO_TELEMETRY
-from experiments.results import Outcome
+from experiments.records import Outcome
 
 Key = TypeVar("Key")
 
 _PATIENCE_S = 30
+_SHORT = "/tmp" if Path("/tmp").is_dir() else None
 
 
 @contextmanager
@@ -44,8 +47,9 @@ def cluster(workers: int | None, address: str) -> Iterator[int]:
     UnseenError
         There is no cluster at that address.
     """
-    # A folder of our own, removed afterwards: a stale address file under /tmp/ray can hang every later start.
-    with tempfile.TemporaryDirectory(prefix="unseen-ray-", ignore_cleanup_errors=True) as folder:
+    # A folder of our own, removed afterwards: a stale address file under /tmp/ray can hang every later start. It has a
+    # short name: Ray's sockets lie below it, and their paths may have about a hundred characters.
+    with tempfile.TemporaryDirectory(prefix="unseen-ray-", dir=_SHORT, ignore_cleanup_errors=True) as folder:
         local: dict[str, Any] = {"num_cpus": workers, "include_dashboard": False, "_temp_dir": folder}
         # Workers started here inherit the environment; those of a cluster must be told.
         remote: dict[str, Any] = {"runtime_env": {"env_vars": NO_TELEMETRY}}
@@ -57,7 +61,7 @@ def cluster(workers: int | None, address: str) -> Iterator[int]:
         except (ConnectionError, OSError, ValueError) as error:
             raise UnseenError(f"Ray did not start at {address!r}: {error}") from error
         try:
-            yield int(ray.cluster_resources().get("CPU", 1))
+            yield max(1, int(ray.cluster_resources().get("CPU", 1)))
         finally:
             ray.shutdown()
 
@@ -121,5 +125,14 @@ def _compute(cohort: Cohort, job: Job) -> Outcome:
 
     # One thread a cell: sums in BLAS then have one order, and cells do not fight for cores.
     torch.set_num_threads(1)
+    _warm_up()
     with threadpool_limits(limits=1):
         return compute(cohort, job)
+
+
+@cache
+def _warm_up() -> None:
+    """Build the first optimiser of a worker: torch then imports for seconds, which no cell should be charged with."""
+    import torch
+
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)])

@@ -128,7 +128,7 @@ class LivePublisher:
             self.problem, self._failed_at = None, None
         except Exception as error:
             told = str(error) if isinstance(error, UnseenError) else f"{type(error).__name__}: {error}"
-            self.problem = f"{told} Nothing is lost: the next run of the study publishes the rest."
+            self.problem = f"{told.rstrip('.')}. Nothing is lost: the next run of the study publishes the rest."
             # What the tracker knows of the store may be wrong after a failure.
             self._tracker, self._failed_at = None, time.monotonic()
 

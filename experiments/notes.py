@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from benchmarks.cohort import Cohort
 from clients.training import class_counts
 from experiments.plan import Plan
-
-_SHOWN = 4
 
 
 def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
@@ -17,7 +14,7 @@ def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
     return (
         *_data(plan, cohorts[0]),
         *_left_out(plan),
-        *(line for cohort in _distinct(cohorts) for line in _signals(cohort, plan.study.quality)),
+        *(line for cohort in _distinct(cohorts) for line in _signals(cohort)),
         _validation(plan),
     )
 
@@ -48,19 +45,18 @@ def _distinct(cohorts: tuple[Cohort, ...]) -> list[Cohort]:
     return distinct
 
 
-def _signals(cohort: Cohort, treatment: str) -> Iterator[str]:
-    unusable = [report for report in cohort.reports if report.unusable]
-    if unusable:
-        reasons: Counter[str] = Counter()
-        for report in unusable:
-            reasons.update(report.unusable)
-        told = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
-        worst = sorted(unusable, key=lambda report: (-sum(report.unusable.values()), report.subject))
-        whose = ", ".join(f"{report.subject} {sum(report.unusable.values())}" for report in worst[:_SHOWN])
-        more = f" and {len(worst) - _SHOWN} more" if len(worst) > _SHOWN else ""
-        yield f"Unusable windows ({treatment}): {told}, in {whose}{more}."
+def _signals(cohort: Cohort) -> Iterator[str]:
+    flawed = [report for report in cohort.reports if report.unusable]
+    if flawed:
+        dropped = sum(report.dropped for report in flawed)
+        whose = ", ".join(f"{report.subject} {_counts(report.unusable)}" for report in flawed)
+        yield f"Unusable windows, {dropped} of them left out: {whose}."
     for subject, absent in cohort.missing_classes().items():
         yield f"{subject} has no window of {', '.join(absent)}."
+
+
+def _counts(unusable: Mapping[str, int]) -> str:
+    return " ".join(f"{count} {reason}" for reason, count in sorted(unusable.items()))
 
 
 def _validation(plan: Plan) -> str:

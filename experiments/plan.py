@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from benchmarks.cohort import choose_subjects
 from benchmarks.datasets.contract import Dataset, Places
 from benchmarks.datasets.table import DATASETS
 from benchmarks.digest import digest
-from benchmarks.errors import DataError, StudyError
+from benchmarks.errors import StudyError
 from benchmarks.metrics.contract import Metric
 from benchmarks.metrics.table import CURVE_METRICS, METRICS, WINDOW_ONLY
-from benchmarks.parts import build, find, nearest
+from benchmarks.parts import build, find, locate, nearest
 from benchmarks.preprocessing import Preprocessing
 from benchmarks.protocols.contract import Fold, Protocol
 from benchmarks.protocols.table import PROTOCOLS
@@ -21,8 +22,8 @@ from benchmarks.recording import Task
 from benchmarks.source import source_digest
 from experiments.cell import Job
 from experiments.configuration import Configuration, configurations, describe
-from experiments.provenance import versions
-from experiments.results import CellRecord, Level
+from experiments.provenance import versions, versions_of
+from experiments.records import CellRecord, Level
 from experiments.study import ConfigurationChoice, Study
 
 MAJORITY = "majority"
@@ -59,44 +60,28 @@ class Plan:
         self.study = study
         given = {"places": places}
         self.dataset: Dataset = build(
-            find(study.dataset.name, DATASETS, "data set"), given, study.dataset.values, "dataset"
+            find(study.dataset.name, DATASETS, "data set", Dataset), given, study.dataset.values, "dataset"
         )
         self.task: Task = self.dataset.task(study.task)
         self.task_name = study.task or next(iter(self.dataset.tasks))
         self.protocol: Protocol = build(
-            find(study.protocol.name, PROTOCOLS, "protocol"), {}, study.protocol.values, "protocol"
+            find(study.protocol.name, PROTOCOLS, "protocol", Protocol), {}, study.protocol.values, "protocol"
         )
         self.preprocessing: Preprocessing = build(Preprocessing, {}, study.preprocessing, "preprocessing")
-        self.subjects = self._subjects()
+        self.subjects = choose_subjects(self.dataset, self.task_name, study.subjects, study.exclude)
         ready_made = self.dataset.default_signal is None
         self.windows = self._windows(ready_made)
         self.configurations = tuple(configurations(_with_reference(study), ready_made=ready_made))
+        self._check_distinct()
         self.reference = self._reference()
-        self.metrics = _metrics(study.metric)
+        self.metrics = _metrics(study.metric, study.level)
         # Too few subjects for the protocol or the validation shows now, not after the representation is computed.
         for fold in self.protocol.folds(self.subjects):
-            fold.validation(self.protocol.validation_subjects, 0)
-
-    def _subjects(self) -> tuple[str, ...]:
-        there = self.dataset.subjects()
-        for field, names in (("subjects", self.study.subjects or ()), ("exclude", self.study.exclude)):
-            for name in names:
-                if name not in there:
-                    raise StudyError(f"{field}: {self.dataset.card.name} has no {name!r}. {nearest(name, there)}")
-                if field == "subjects" and name in self.task.excluded:
-                    raise StudyError(f"subjects: {name} is left out of this task: {self.task.excluded[name]}")
-        wanted = self.study.subjects or there
-        kept = tuple(s for s in wanted if s not in self.task.excluded and s not in self.study.exclude)
-        if len(set(kept)) != len(kept):
-            raise StudyError("subjects: one is named twice.")
-        if len(kept) < 2:
-            raise DataError(
-                f"{len(kept)} subject of {self.dataset.card.name} left: nobody to learn from. At least two."
-            )
-        return kept
+            for configuration in self.configurations:
+                fold.validation(self._validation_subjects(configuration), 0)
 
     def _windows(self, ready_made: bool) -> WindowLength | None:
-        for field in ("windows", "signal", "preprocessing", "representation"):
+        for field in ("windows", "signal", "preprocessing", "quality", "representation"):
             if ready_made and getattr(self.study, field):
                 raise StudyError(f"{field}: {self.dataset.card.name} brings its own features; remove it.")
         if ready_made:
@@ -106,11 +91,19 @@ class Plan:
         windows: WindowLength = build(WindowLength, {}, self.study.windows, "windows")
         return windows
 
+    def _check_distinct(self) -> None:
+        met: dict[str, str] = {}
+        for configuration in self.configurations:
+            content = digest([configuration.strategy, configuration.representation])
+            if content in met:
+                raise StudyError(
+                    f"configurations: {met[content]!r} and {configuration.label!r} are the same in all that determines "
+                    f"their numbers; remove one."
+                )
+            met[content] = configuration.label
+
     def _reference(self) -> str:
         labels = [configuration.label for configuration in self.configurations]
-        repeated = [label for label in labels if labels.count(label) > 1]
-        if repeated:
-            raise StudyError(f"configurations: {repeated[0]!r} stands twice, with the same choices.")
         if self.study.reference is None:
             return next(c.label for c in self.configurations if c.choices["strategy"].name == MAJORITY)
         if self.study.reference not in labels:
@@ -128,7 +121,7 @@ class Plan:
             preprocessing=self.preprocessing,
             windows=self.windows,
             representation=configuration.representation,
-            treatment=self.study.quality,
+            treatment=self.study.quality or "drop",
         )
 
     @cached_property
@@ -142,7 +135,7 @@ class Plan:
         for configuration in self.configurations:
             shared = self._determinants(configuration)
             strategy = configuration.strategy
-            seeds = self.study.seeds if strategy.stochastic else self.study.seeds[:1]
+            seeds = self.study.seeds if strategy.stochastic else (0,)
             streams = range(self.study.orders if strategy.sequential else 1)
             for fold in self.protocol.folds(self.subjects):
                 for stream in streams:
@@ -152,19 +145,22 @@ class Plan:
     def _determinants(self, configuration: Configuration) -> str:
         """Digest of all that determines a cell besides fold, seed and order."""
         modules = {type(part).__module__ for part in (*configuration.parts, self.dataset, self.protocol)}
-        modules |= {metric.__module__ for metrics in self.metrics.values() for metric in metrics.values()}
+        modules |= {locate(name, METRICS, "metric").partition(":")[0] for name in self.metrics["window"]}
         return digest(
             {
                 "data": self.data_fingerprint,
                 "task": [self.task_name, self.task.classes],
                 "recipe": self.recipe(configuration),
                 "strategy": configuration.strategy,
-                "protocol": self.protocol,
+                "validation": self._validation_subjects(configuration),
                 "metrics": {level: sorted(metrics) for level, metrics in self.metrics.items()},
                 "source": source_digest(sorted(modules | {"experiments.cell"})),
-                "versions": versions(),
+                "versions": {**versions(), **versions_of(modules)},
             }
         )
+
+    def _validation_subjects(self, configuration: Configuration) -> int:
+        return self.protocol.validation_subjects if configuration.strategy.uses_validation else 0
 
     def job(self, cell: Cell) -> Job:
         """What a worker needs for a cell, besides the cohort."""
@@ -174,7 +170,7 @@ class Plan:
             fold=cell.fold,
             seed=cell.seed,
             stream=cell.stream,
-            validation_subjects=self.protocol.validation_subjects,
+            validation_subjects=self._validation_subjects(cell.configuration),
             metrics=self.metrics,
             curve_metrics=curve,
         )
@@ -219,7 +215,9 @@ def _with_reference(study: Study) -> Study:
     return study.model_copy(update={"configurations": {"majority": majority, **study.configurations}})
 
 
-def _metrics(primary: str) -> Mapping[Level, Mapping[str, Metric]]:
+def _metrics(primary: str, level: Level) -> Mapping[Level, Mapping[str, Metric]]:
     """Metrics of final predictors by level: all of the table, and the study's own primary one."""
+    if primary in WINDOW_ONLY and level != "window":
+        raise StudyError(f"metric: {primary} is scored on windows only; choose level: window, or another metric.")
     window = {name: find(name, METRICS, "metric") for name in {**METRICS, primary: ""}}
     return {"window": window, "trial": {name: m for name, m in window.items() if name not in WINDOW_ONLY}}

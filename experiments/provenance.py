@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
+from importlib import metadata
 from pathlib import Path
 
+from benchmarks.source import PROJECT
 from benchmarks.versions import installed
 
 LIBRARIES = (
@@ -16,6 +19,15 @@ LIBRARIES = (
 def versions() -> dict[str, str]:
     """Installed versions of `LIBRARIES`."""
     return installed(LIBRARIES)
+
+
+def versions_of(modules: Iterable[str]) -> dict[str, str]:
+    """Installed versions of the packages that hold modules; the project's own and a user's files have none."""
+    tops = {module.partition(".")[0] for module in modules} - PROJECT
+    if not tops:
+        return {}
+    packages = metadata.packages_distributions()
+    return installed(sorted({name for top in tops for name in packages.get(top, ())}))
 
 
 def git_commit() -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,11 +17,15 @@ from pydantic import TypeAdapter
 
 from benchmarks.errors import ResultsError
 from experiments.header import Header
+from experiments.records import CellRecord, Outcome, PredictionRecord, ScoreRecord
 
 SCHEMA_VERSION = 1
 
-Level = Literal["window", "trial"]
-"""What is scored: each window, or each trial by the mean probability of its windows."""
+_NAMES = (
+    "study", "dataset", "task", "configuration", "representation", "normalization", "protocol", "fold", "encoder",
+    "objective", "strategy", "variant",
+)  # fmt: skip
+"""Columns of a cell that say what it is called; they determine no number."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS cells (
@@ -54,89 +58,6 @@ CREATE VIEW IF NOT EXISTS rows AS
            s.subject, s.target, s.grouping, s.level, s.metric, s.value, s.reason, c.transductive, c.simulated
     FROM scores AS s JOIN cells AS c USING (digest);
 """
-
-
-@dataclass(frozen=True)
-class CellRecord:
-    """What is known of a cell besides its scores; the columns of the table `cells`.
-
-    ``stream`` is the number of the order of subjects ("order" is a word of SQL); ``provenance`` holds the parts as
-    they were configured, versions, git commit and data fingerprint.
-    """
-
-    digest: str
-    study: str
-    dataset: str
-    task: str
-    configuration: str
-    representation: str
-    normalization: str
-    protocol: str
-    fold: str
-    encoder: str
-    objective: str
-    strategy: str
-    variant: str
-    seed: int
-    stream: int
-    transductive: bool
-    simulated: bool
-    provenance: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ScoreRecord:
-    """One score of one subject at one step of a cell.
-
-    ``final`` marks the predictor that the strategy returned; the other steps are its learning curve. ``value`` is NaN
-    where the metric is undefined, and ``reason`` says why.
-    """
-
-    step: int
-    final: bool
-    subject: str
-    target: Literal["unseen", "seen"]
-    grouping: Literal["trial", "block"]
-    level: Level
-    metric: str
-    value: float
-    reason: str | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class PredictionRecord:
-    """What the final predictor said of all scored windows of one subject.
-
-    Parameters
-    ----------
-    subject, target : str
-        Whose, and whether unseen or seen.
-    probabilities : ndarray, shape (n, K)
-        Class probabilities.
-    y : ndarray of int, shape (n,)
-        True classes.
-    trial : ndarray of str, shape (n,)
-        Session and trial of each window.
-    onset : ndarray, shape (n,)
-        Start of each window, seconds; NaN where the data set does not say.
-    """
-
-    subject: str
-    target: Literal["unseen", "seen"]
-    probabilities: np.ndarray
-    y: np.ndarray
-    trial: np.ndarray
-    onset: np.ndarray
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What computing a cell gave: scores and predictions, or the cause of its failure."""
-
-    scores: Sequence[ScoreRecord]
-    predictions: Sequence[PredictionRecord]
-    compute_s: float
-    cause: str | None = None
 
 
 class Results:
@@ -177,16 +98,19 @@ class Results:
             ) from error
 
     def _prepare(self) -> None:
+        self._check_ours()
         # The write-ahead log lets readers (the tracking thread, `unseen show`) look while the driver writes.
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = NORMAL")
         with self._db:
             self._db.executescript(_SCHEMA)
-            if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            # A header write that a read-only file refuses now, rather than after the first hour of computing.
-            self._db.execute("DELETE FROM cells WHERE digest IS NULL")
-        self._check_version()
+            # A write, so that a read-only file is refused now, rather than after the first hour of computing.
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _check_ours(self) -> None:
+        """Refuse a file that somebody else wrote, before anything is written to it; an empty one will be ours."""
+        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            self._check_version()
 
     def _check_version(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
@@ -226,7 +150,9 @@ class Results:
             raise ResultsError(f"Cannot read results from {self.path}: {error}") from error
 
     def record(self, cell: CellRecord, outcome: Outcome, finished_at: float) -> None:
-        """Write one cell with all that belongs to it, in one transaction; an earlier failure of it is replaced.
+        """Write one cell with all that belongs to it, in one transaction.
+
+        What is known of it from before is replaced, but a failure never replaces a result.
 
         Raises
         ------
@@ -242,6 +168,8 @@ class Results:
             "finished_at": finished_at,
         }
         with self._transaction() as db:
+            if outcome.cause is not None and cell.digest in self.finished():
+                return
             db.execute("DELETE FROM cells WHERE digest = ?", (cell.digest,))
             db.execute(
                 f"INSERT INTO cells ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
@@ -263,6 +191,17 @@ class Results:
             db.execute("INSERT INTO header VALUES (?)", (json.dumps(asdict(header)),))
             db.execute("DELETE FROM plan")
             db.executemany("INSERT INTO plan VALUES (?)", ((digest,) for digest in digests))
+
+    def relabel(self, cells: Iterable[CellRecord]) -> None:
+        """Give cells that were computed before the names that the study has for them now; no number changes.
+
+        A digest covers what determines a cell and not what it is called, so a renamed configuration keeps its cells.
+        """
+        with self._transaction() as db:
+            db.executemany(
+                f"UPDATE cells SET {', '.join(f'{name} = ?' for name in _NAMES)} WHERE digest = ?",
+                ([getattr(cell, name) for name in (*_NAMES, "digest")] for cell in cells),
+            )
 
     def header(self) -> Header:
         """What the study asked when it was last run.

@@ -20,8 +20,9 @@ from experiments.live import LivePublisher
 from experiments.notes import notes_of
 from experiments.plan import Cell, Plan
 from experiments.provenance import git_commit
+from experiments.records import Outcome
 from experiments.report.progress import Progress
-from experiments.results import Outcome, Results
+from experiments.results import Results
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ class Report:
     computed, failed : int
         Cells computed now, and those of them that failed.
     seconds : float
-        From the first cell's start to the last one's end.
+        From the start of Ray to the end of the last cell.
     logging_s : float
-        Processor time that publishing to MLflow took from the cells, beyond importing it and opening its store.
+        What publishing to MLflow cost beside that, beyond importing it and opening its store: processor time taken from
+        the cells, and time for which the study waited at its end.
     problem : str or None
         Why MLflow is behind the results; None where it is not.
     """
@@ -114,6 +116,8 @@ def run(
         cells = list(plan.cells())
         results.set_plan(header, [cell.digest for cell in cells])
         finished = results.finished()
+        commit = git_commit()
+        results.relabel(plan.record(cell, commit) for cell in cells if cell.digest in finished)
         missing = [cell for cell in cells if cell.digest not in finished]
         publisher = LivePublisher(
             tracking_uri or folders.tracking_uri,
@@ -126,9 +130,9 @@ def run(
             failed = 0
             if missing:
                 done = len(cells) - len(missing)
-                failed = _compute(plan, missing, done, cohorts, results, publisher, console, workers, address)
+                failed = _compute(plan, missing, done, commit, cohorts, results, publisher, console, workers, address)
             seconds = time.perf_counter() - started
-        return Report(len(missing), failed, seconds, publisher.seconds, publisher.problem)
+        return Report(len(missing), failed, seconds, publisher.seconds + publisher.waited_seconds, publisher.problem)
 
 
 def header_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> Header:
@@ -170,6 +174,7 @@ def _compute(
     plan: Plan,
     missing: list[Cell],
     finished: int,
+    commit: str,
     cohorts: Mapping[str, Cohort],
     results: Results,
     publisher: LivePublisher,
@@ -183,7 +188,6 @@ def _compute(
     def jobs() -> Iterator[tuple[Cell, str, Job]]:
         return ((cell, _key(plan, cell.configuration), plan.job(cell)) for cell in missing)
 
-    commit = git_commit()
     left = Counter((cell.configuration.label, cell.fold.name) for cell in missing)
     failed = 0
     with cluster(workers, address) as at_once, Progress(console, len(missing), finished) as progress:

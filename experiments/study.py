@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from benchmarks.errors import StudyError
 from benchmarks.parts import nearest
@@ -52,6 +52,8 @@ Alternatives = Annotated[tuple[PartChoice, ...], BeforeValidator(_alternatives),
 """One choice or a list of them: a configuration is repeated for each."""
 
 
+STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+
 DEFAULT_PARTS = {
     "protocol": "loso",
     "representation": "differential_entropy",
@@ -81,21 +83,39 @@ def _seeds(value: Any) -> Any:
     return list(range(value)) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    repeated = [value for value in values if values.count(value) > 1]
+    if repeated:
+        raise ValueError(f"{repeated[0]!r} stands twice")
+    return values
+
+
+def _name(value: Any) -> Any:
+    # Tables often number their subjects, and YAML reads a number as one.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Subjects = Annotated[tuple[Annotated[str, BeforeValidator(_name)], ...], AfterValidator(_distinct)]
+
+
 class Study(Parts):
     """The whole file. `unseen new` writes one with a comment on each field."""
 
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    study: Annotated[str, Field(pattern=rf"^{STUDY_NAME}$")]
     question: str = ""
     dataset: PartChoice
     task: str | None = None
-    subjects: tuple[str, ...] | None = None
-    exclude: tuple[str, ...] = ()
+    subjects: Subjects | None = None
+    exclude: Subjects = ()
     signal: str | None = None
     preprocessing: Mapping[str, Any] = {}
     windows: Mapping[str, Any] | None = None
-    quality: Treatment = "drop"
+    quality: Treatment | None = None
     protocol: PartChoice = Choice(name=DEFAULT_PARTS["protocol"])
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seeds), Field(min_length=1)] = (0,)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...],
+        BeforeValidator(_seeds), Field(min_length=1), AfterValidator(_distinct),
+    ] = (0,)  # fmt: skip
     orders: Annotated[int, Field(gt=0)] = 1
     metric: str = "balanced_accuracy"
     level: Literal["window", "trial"] = "window"

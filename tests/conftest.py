@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from experiments.environment import prepare
+
 # Before torch loads: tests run side by side, and threads of one would starve the others.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Before the engines load: tests send nothing.
+prepare()
 
 
 def _real_data() -> Path | None:

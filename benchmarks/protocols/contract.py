@@ -55,8 +55,14 @@ class Fold:
         return tuple(self.learners[i] for i in sorted(drawn))
 
     def order(self, subjects: Sequence[str], stream: int) -> tuple[str, ...]:
-        """Subjects in order number `stream`: a random permutation, the same for every strategy of this fold."""
-        return tuple(subjects[i] for i in generator("order", self.name, stream).permutation(len(subjects)))
+        """Some of this fold's subjects in order number `stream`.
+
+        An order is a random permutation of the whole cohort, of which a fold, or a seed, leaves some out: so orders
+        are paired over folds, seeds and strategies.
+        """
+        everyone = sorted({*self.scored, *self.learners})
+        order = [everyone[i] for i in generator("order", stream).permutation(len(everyone))]
+        return tuple(subject for subject in order if subject in subjects)
 
 
 class Protocol(ABC):

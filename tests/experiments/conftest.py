@@ -1,4 +1,4 @@
-"""Engines are loaded by tests as by the command: without telemetry."""
+"""Fixtures of the tests that write to MLflow."""
 
 from __future__ import annotations
 
@@ -6,11 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
-from experiments.environment import prepare
-
-# Before any test module imports MLflow.
-prepare()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from experiments.header import Header
-from experiments.results import CellRecord, Outcome, PredictionRecord, Results, ScoreRecord
+from experiments.records import CellRecord, Outcome, PredictionRecord, ScoreRecord
+from experiments.results import Results
 
 METRICS = ("balanced_accuracy", "macro_f1")
 LEVELS = ("window", "trial")

@@ -115,7 +115,7 @@ def test_a_server_that_is_down_costs_nothing_and_is_told(study):
     assert time.monotonic() - begun < 15
     assert publisher.problem is not None
     assert "refused" in publisher.problem
-    assert "Nothing is lost" in publisher.problem
+    assert "refused. Nothing is lost" in publisher.problem
 
 
 def test_a_server_that_never_answers_does_not_hold_the_study(study, monkeypatch):

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmarks.errors import ResultsError
-from experiments.results import Outcome, PredictionRecord, Results, ScoreRecord
+from experiments.records import Outcome, PredictionRecord, ScoreRecord
+from experiments.results import Results
 from tests.experiments.studies import cell_of, failure_of, header_of, outcome_of
 
 
