@@ -41,6 +41,12 @@ class _Content:
     classes: tuple[str, ...]
 
 
+CLOCKS = frozenset(
+    {"time", "time_s", "timestamp", "date", "datetime", "onset", "onset_s", "start", "start_s", "index", "position"}
+)
+"""Columns, whatever their case, that no pattern takes for features: a classifier of time looks like one of states."""
+
+
 class FeatureTable(Dataset):
     """Features that were computed elsewhere.
 
@@ -56,7 +62,8 @@ class FeatureTable(Dataset):
         Columns with the subject's name and with the class. Classes are text or whole numbers, and sorted.
     features : list of str
         Names of feature columns, or patterns such as ``eda_*``. A pattern passes over the columns that have another
-        role here, and over columns without a name (a saved row index, which tells the position of a window).
+        role here, and over those that tell the place of a window in time: `CLOCKS`, and columns without a name (a saved
+        row index).
     trial : str, optional
         Column with the trial's name; a trial has one label. Without it, a trial is a run of rows of one subject, one
         after another, under the same session and label.
@@ -262,8 +269,7 @@ class FeatureTable(Dataset):
             if pattern in columns:
                 found[pattern] = None
                 continue
-            # pandas calls a column without a name "Unnamed: <position>".
-            free = [name for name in columns if name not in taken and not name.startswith("Unnamed: ")]
+            free = [name for name in columns if name not in taken and not _tells_place(name)]
             matches = fnmatch.filter(free, pattern)
             if not matches:
                 raise DataError(f"{self._path}: no feature column is or matches {pattern!r}. {nearest(pattern, free)}")
@@ -362,3 +368,8 @@ def _listed(items: Sequence[str]) -> str:
 
 def _no_recordings(recording: Recording) -> list[Trial]:
     raise StudyError(f"dataset table has no recordings to cut trials from (asked for {recording.subject}).")
+
+
+def _tells_place(column: str) -> bool:
+    # pandas calls a column without a name "Unnamed: <position>".
+    return column.lower() in CLOCKS or column.startswith("Unnamed: ")

@@ -19,7 +19,16 @@ from rich.text import Text
 
 from benchmarks.metrics.table import LOWER_IS_BETTER, chance_level
 from experiments.header import Header
-from experiments.statistics import Paired, Summary, holm, minimum_p, paired_difference, summary
+from experiments.statistics import (
+    ENOUGH_SUBJECTS,
+    MIN_SUBJECTS,
+    Paired,
+    Summary,
+    holm,
+    minimum_p,
+    paired_difference,
+    summary,
+)
 
 SIMULATED, TRANSDUCTIVE = "sim", "transductive"
 
@@ -265,6 +274,12 @@ def _footer(header: Header, lines: Sequence[Line]) -> Iterator[str]:
         f"n: held-out subjects, {header.level} level{averaged}. Mean with BCa bootstrap interval, worst and macro-F1: "
         f"over subjects. CPU s: seconds of compute, all cells together."
     )
+    few = min((line.primary.n for line in lines if line.primary.n), default=ENOUGH_SUBJECTS)
+    if few < ENOUGH_SUBJECTS:
+        yield (
+            f"With {few} subjects a bootstrap interval is too narrow, it covers less than its 95 %; below "
+            f"{MIN_SUBJECTS} none is given."
+        )
     yield from _comparison(header, lines)
     yield _chance(header, metric)
     if header.simulated:

@@ -178,7 +178,7 @@ def test_a_cohort_of_one_subject() -> None:
 def test_subjects_that_cannot_be() -> None:
     with pytest.raises(StudyError, match=r"Unknown subject 'D' of clinic\. Legal: A, B, C\."):
         build_cohort(Clinic(), None, ["A", "D"], RECIPE, None)
-    with pytest.raises(StudyError, match="B cannot take part in task 'some' of clinic: the amplifier failed"):
+    with pytest.raises(StudyError, match="B cannot take part in this task of clinic: the amplifier failed"):
         build_cohort(Clinic(), "some", ["A", "B"], RECIPE, None)
 
 

@@ -138,13 +138,28 @@ def test_held_out_windows_and_labels_cannot_be_reached_from_what_a_strategy_gets
         assert not any("S0" in array for array in arrays if array.dtype.kind == "U")
 
 
-def test_labels_cannot_be_reached_from_the_observer() -> None:
-    whole = cohort()
-    witness = Witness(whole.windows.of("S0"))
-    (kept,) = witness._scored.values()
-    assert kept.windows.y is None
-    assert kept.windows.onset is None
-    assert set(kept.windows.trial) == {""}
+@dataclass(frozen=True)
+class Spy(Sign):
+    """Looks at all that it is handed, while it learns."""
+
+    def fit(self, learning: Learning, observer: Observer) -> Predictor:
+        observer(0, Knows())
+        held_out = [array for array in reachable([learning, vars(observer)]) if array.shape[1:] == (3,)]
+        assert sum(len(array) for array in held_out if array.base is None) == len(learning.training)
+        return Knows()
+
+
+def test_the_observer_holds_no_window_while_a_strategy_learns() -> None:
+    assert compute(cohort(), job(Spy())).cause is None
+
+
+def test_what_is_scored_tells_neither_label_nor_trial_session_onset_or_place() -> None:
+    mine = cohort().windows.of("S0")
+    hidden = Anonymous.of(mine).windows
+    assert hidden.y is None
+    assert hidden.onset is None
+    assert set(hidden.trial) == set(hidden.session) == {""}
+    assert not np.array_equal(hidden.x, mine.x)
 
 
 def test_a_target_tells_neither_label_nor_trial_nor_place() -> None:
@@ -223,10 +238,37 @@ def fitted_weights(observer: Callable[[int, Any], None]) -> list[np.ndarray]:
 
 def test_the_observer_changes_nothing() -> None:
     silent = fitted_weights(lambda step, predictor: None)
-    witness = Witness(cohort().windows.of("S0"))
+    witness = Witness()
     watched = fitted_weights(witness)
-    assert len(witness.steps) > 1
+    assert len(witness.predictors) > 1
     assert all(np.array_equal(a, b) for a, b in zip(silent, watched, strict=True))
+
+
+@dataclass
+class Growing:
+    """Predictor that its strategy goes on changing."""
+
+    sure: float = 0.0
+
+    def predict(self, windows: Windows, subject: str | None = None) -> Predictions:
+        one = np.where(windows.x[:, 0] > 0, self.sure, 0.0)
+        return Predictions(np.stack([1 - one, one], axis=1))
+
+
+class Careless(Sign):
+    def fit(self, learning: Learning, observer: Observer) -> Predictor:
+        shown = Growing()
+        observer(0, shown)
+        shown.sure = 1.0
+        observer(1, shown)
+        return shown
+
+
+def test_a_predictor_is_scored_as_it_was_shown_even_if_it_changes_afterwards() -> None:
+    curve = {
+        s.step: s.value for s in compute(cohort(), job(Careless())).scores if s.metric == "accuracy" and not s.final
+    }
+    assert curve == {0: 0.5, 1: 1.0}
 
 
 def test_no_random_state_moves() -> None:

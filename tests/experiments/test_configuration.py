@@ -113,6 +113,11 @@ class Wide(MLP):
     ("entry", "words"),
     [
         ({"strategy": "ldaa"}, "Unknown strategy 'ldaa'. Legal: .*lda.*Did you mean 'lda'"),
+        ({"strategy": "json:dumps"}, "json:dumps is no strategy: expected a class that inherits strategies.contract"),
+        (
+            {"strategy": "pooled", "encoder": "strategies.classical:LDA"},
+            "is no encoder: expected a class that inherits",
+        ),
         ({"strategy": "no_such_module:X"}, "No module 'no_such_module' for strategy"),
         ({"strategy": "strategies.classical:Nope"}, "'strategies.classical' has no 'Nope'"),
         ({"strategy": "lda", "encoder": "mlp"}, r"configurations\.c\.encoder: strategy lda takes no encoder"),
@@ -122,7 +127,10 @@ class Wide(MLP):
         ({"strategy": {"name": "pooled", "epochs": "many"}}, r"configurations\.c\.strategy\.epochs: .*integer"),
         ({"strategy": "pooled", "encoder": {"name": "mlp", "hidden": [0]}}, r"configurations\.c\.encoder\.hidden\.0: "),
         ({"strategy": "pooled", "training": {"learning_rate": -1}}, r"configurations\.c\.training\.learning_rate: "),
-        ({"strategy": "pooled", "normalization": "stream"}, "Stream grows subject by subject"),
+        (
+            {"strategy": "pooled", "normalization": "stream"},
+            r"configurations\.c\.strategy: Normalisation Stream grows subject by subject",
+        ),
         ({"strategy": "finetuning", "normalization": "training"}, "still to come would leak"),
     ],
 )

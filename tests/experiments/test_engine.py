@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -46,6 +48,14 @@ def test_two_workers_give_the_numbers_of_one_and_of_none_and_a_dead_worker_harms
         for other in (one[key], two[key]):
             assert other.scores == expected.scores
             assert other.predictions[0].probabilities.tobytes() == expected.predictions[0].probabilities.tobytes()
+
+
+def test_a_long_folder_for_temporary_files_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("TMPDIR", str(long))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    assert computed({"one": job(Sign())}, 1)["one"].cause is None
 
 
 def test_an_address_without_a_cluster_is_told() -> None:

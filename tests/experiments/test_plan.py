@@ -45,6 +45,28 @@ def test_digests_are_unique_and_the_same_in_a_new_plan(tmp_path: Path) -> None:
     assert digests(tmp_path, seeds=2) == found
 
 
+def test_what_a_strategy_does_not_use_is_not_in_its_digest(tmp_path: Path) -> None:
+    before = digests(tmp_path, seeds=[0])
+    after = digests(tmp_path, seeds=[3, 0], protocol={"name": "loso", "validation_subjects": 2})
+    assert {key[0] for key in before if after.get(key) == before[key]} == {"majority", "lda"}
+
+
+def test_validation_is_asked_only_of_those_who_use_it(tmp_path: Path) -> None:
+    everyone = {"name": "loso", "validation_subjects": 3}
+    assert plan(tmp_path, protocol=everyone, configurations={"lda": {"strategy": "lda"}})
+    with pytest.raises(DataError, match="none is left"):
+        plan(tmp_path, protocol=everyone)
+
+
+def test_orders_of_subjects_are_paired_over_folds_and_seeds(tmp_path: Path) -> None:
+    made = plan(tmp_path, dataset={"name": "simulated", "subjects": 6})
+    folds = list(made.protocol.folds(made.subjects))
+    for stream in range(5):
+        first, second = (fold.order(fold.learners, stream) for fold in folds[:2])
+        common = set(first) & set(second)
+        assert [s for s in first if s in common] == [s for s in second if s in common]
+
+
 def test_adding_configurations_seeds_or_a_question_keeps_finished_cells(tmp_path: Path) -> None:
     before = digests(tmp_path)
     more = {**BASE["configurations"], "other": {"strategy": "lda", "normalization": "none"}}
@@ -134,6 +156,8 @@ def test_a_table_of_features_brings_its_own_windows(tmp_path: Path) -> None:
     assert made.recipe(made.configurations[0]) is None
     with pytest.raises(StudyError, match="windows: .*brings its own features"):
         plan(tmp_path, dataset=dataset, configurations=entries)
+    with pytest.raises(StudyError, match="quality: .*brings its own features"):
+        plan(tmp_path, dataset=dataset, windows=None, quality="fail", configurations=entries)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +176,13 @@ def test_a_table_of_features_brings_its_own_windows(tmp_path: Path) -> None:
         ({"windows": {"step_s": 4}}, "windows: length_s must be given"),
         ({"windows": {"length_s": 0}}, "windows.length_s: .*greater than 0, found 0"),
         ({"windows": {"length_s": "long"}}, "windows.length_s: .*valid number.*found 'long'"),
+        ({"metric": "json:decoder"}, "json:decoder is no metric: expected something to call"),
+        ({"metric": "ece", "level": "trial"}, "ece is scored on windows only"),
+        ({"configurations": {"a": {"strategy": "lda"}, "b": {"strategy": "lda"}}}, "'a' and 'b' are the same in all"),
         ({"metric": "balanced_acuracy"}, "Unknown metric.*Did you mean 'balanced_accuracy'"),
         ({"reference": "ldaa"}, "reference: no configuration 'ldaa'.*Did you mean 'lda'"),
-        ({"subjects": ["nobody"]}, "subjects: .*no 'nobody'"),
-        ({"exclude": ["nobody"]}, "exclude: .*no 'nobody'"),
+        ({"subjects": ["nobody"]}, "Unknown subject 'nobody' of simulated"),
+        ({"exclude": ["nobody"]}, "Unknown subject 'nobody' of simulated"),
         ({"preprocessing": {"notch": 50}}, r"preprocessing\.notch: no such key.*'notch_hz'"),
         ({"representation": "de"}, "Unknown representation 'de'"),
     ],

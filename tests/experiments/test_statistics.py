@@ -233,7 +233,7 @@ def test_the_same_values_in_any_order_give_the_same_summary():
 
 
 @settings(max_examples=50, deadline=None)
-@given(arrays(np.float64, st.integers(2, 6), elements=st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0])))
+@given(arrays(np.float64, st.integers(5, 9), elements=st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 1.0])))
 def test_few_and_tied_subjects_have_an_interval_without_warning(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -241,12 +241,20 @@ def test_few_and_tied_subjects_have_an_interval_without_warning(values):
     assert values.min() - 1e-12 <= found.low <= found.high <= values.max() + 1e-12
 
 
-@pytest.mark.parametrize("values", [[0.7] * 5, [0.7, 0.7 + 2e-16, 0.7]])
+@pytest.mark.parametrize("values", [[0.7] * 5, [0.7, 0.7 + 2e-16, 0.7, 0.7, 0.7]])
 def test_equal_subjects_have_the_point_as_interval(values):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         found = summary(np.array(values))
     assert (found.low, found.high) == pytest.approx((0.7, 0.7), abs=1e-15)
+
+
+@pytest.mark.parametrize("n", [2, 4])
+def test_too_few_subjects_have_a_mean_and_no_interval(n):
+    found = summary(np.linspace(0.5, 0.7, n))
+    assert found.mean == pytest.approx(0.6)
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
 
 
 def test_one_subject_has_no_spread_and_none_has_nothing():

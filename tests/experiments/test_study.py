@@ -41,6 +41,10 @@ def test_a_number_of_seeds_counts_them_and_a_list_names_them(good: Path) -> None
     assert read_study(good, ["seeds=[7, 3]"]).seeds == (7, 3)
 
 
+def test_subjects_may_be_numbers_as_in_many_tables(good: Path) -> None:
+    assert read_study(good, ["exclude=[3, S04]"]).exclude == ("3", "S04")
+
+
 def test_a_change_reaches_the_place_it_names_and_no_other(good: Path) -> None:
     changed = read_study(good, ["dataset.subjects=9", "configurations.lda.strategy.priors=empirical"])
     assert changed.dataset.values == {"subjects": 9}
@@ -76,6 +80,8 @@ def test_an_unknown_study_lists_the_shipped_ones_and_suggests_the_nearest() -> N
         ("configurations.lda.normalisation=training", "configurations.lda.normalisation: no such key.*'normalization'"),
         ("quality=dropp", "quality: .*'drop', 'keep' or 'fail', found 'dropp'"),
         ("seeds=0", "seeds: .*at least 1"),
+        ("seeds=[0, 0]", "seeds: .*0 stands twice"),
+        ("exclude=[a, a]", "exclude: .*'a' stands twice"),
         ("seeds=[-1]", "seeds.0: .*greater than or equal to 0"),
         ("orders=0", "orders: .*greater than 0"),
         ("level=epoch", "level: .*'window' or 'trial'"),

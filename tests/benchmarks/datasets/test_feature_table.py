@@ -330,3 +330,10 @@ def test_a_recipe_is_refused(places: Places) -> None:
     dataset = table(places)
     with pytest.raises(StudyError, match="Remove signal, preprocessing, windows"):
         dataset.load("S01", dataset.task(None), object())  # type: ignore[arg-type]
+
+
+def test_a_pattern_takes_no_clock_for_a_feature_but_rise_times_are_features(places: Places) -> None:
+    content = "id,stress,Time_s,onset,rise_time,hr\n" + "".join(
+        f"S{i % 3},{i % 2},{i},{i},{i}.5,{i}\n" for i in range(12)
+    )
+    assert load(table(places, content, features=["*"]), "S0").windows.x.shape == (4, 2)

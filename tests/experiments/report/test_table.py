@@ -298,6 +298,13 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign(tmp_path):
 
 def test_a_perfect_score_keeps_its_one(tmp_path):
     study = SmallStudy(tmp_path / "small.sqlite", header_of("majority", "lda"))
-    study.fill({"majority": [0.0, 0.0], "lda": [1.0, 1.0]})
+    study.fill({"majority": [0.0] * 5, "lda": [1.0] * 5})
     assert row_of(text_of(study), "lda")[2:5] == ["1.000", "[1.000,", "1.000]"]
     assert row_of(text_of(study), "lda")[-3] == "+1.000"
+
+
+def test_intervals_over_few_subjects_are_told_to_be_too_narrow(tmp_path):
+    for n, told in ((4, True), (8, True), (15, False)):
+        study = SmallStudy(tmp_path / f"{n}.sqlite", header_of("majority", "lda"))
+        study.fill({"majority": [0.5] * n, "lda": [0.6 + i / 100 for i in range(n)]})
+        assert (f"With {n} subjects a bootstrap interval is too narrow" in " ".join(text_of(study).split())) is told
