@@ -113,7 +113,9 @@ def test_a_pattern_passes_over_columns_with_a_role_and_the_saved_index(places: P
     windows = load(table(places, content, features=["*"], **roles), "S02").windows
     assert windows.x.shape == (4, 3), "only eda_mean, eda_sd and hr_mean"
     without = load(table(places, content, features=["*"], trial="phase", session="day"), "S02").windows
-    assert without.x.shape == (4, 4), "start is a feature as soon as it has no role"
+    assert without.x.shape == (4, 3), "start tells the time, whatever its role"
+    named = load(table(places, content, features=["*", "start"], trial="phase", session="day"), "S02").windows
+    assert named.x.shape == (4, 4), "who names a column gets it"
 
 
 @pytest.mark.parametrize("column", ["id", "stress", "phase", "start"])
