@@ -54,7 +54,8 @@ def run_(
     from rich.console import Console
 
     from benchmarks.errors import StudyError
-    from experiments.runner import Folders, run
+    from experiments.folders import Folders
+    from experiments.runner import run
 
     if workers is not None and ray != "local":
         raise StudyError("--workers is for this machine; a cluster (--ray) has the workers that it has.")
@@ -116,7 +117,7 @@ def ui(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Default: 5000, or the next free one.")] = None,
 ) -> None:
     """Browse all results in MLflow, on 127.0.0.1."""
-    from experiments.runner import Folders
+    from experiments.folders import Folders
     from experiments.server import serve
 
     folders = Folders(results)
@@ -182,9 +183,9 @@ def _planned(name: str, data: Path | None, changes: list[str]) -> tuple[Plan, Ca
 
 
 def _show(study: str, folder: Path) -> None:
+    from experiments.folders import Folders
     from experiments.report.table import render, summarise, table_console
     from experiments.results import Results
-    from experiments.runner import Folders
 
     with Results(Folders(folder).results(study), writable=False) as results:
         header, digests = results.header(), results.planned()

@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 
@@ -15,6 +14,7 @@ from benchmarks.cohort import Cohort, build_cohort
 from benchmarks.digest import digest
 from experiments.cell import Job
 from experiments.configuration import Configuration
+from experiments.folders import Folders
 from experiments.header import Header
 from experiments.live import LivePublisher
 from experiments.notes import notes_of
@@ -23,33 +23,6 @@ from experiments.provenance import git_commit
 from experiments.records import Outcome
 from experiments.report.progress import Progress
 from experiments.results import Results
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where results lie.
-
-    Parameters
-    ----------
-    root : Path
-        The folder given with ``--results``.
-    """
-
-    root: Path
-
-    def results(self, study: str) -> Path:
-        """SQLite file of a study."""
-        return self.root / f"{study}.sqlite"
-
-    @property
-    def tracking_uri(self) -> str:
-        """Address of the MLflow store beside the results."""
-        return f"sqlite:///{(self.root / 'mlflow.db').absolute()}"
-
-    @property
-    def artifacts(self) -> Path:
-        """Folder of the MLflow store's files."""
-        return (self.root / "mlartifacts").absolute()
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from benchmarks.errors import ResultsError, UnseenError
 from experiments.environment import NO_TELEMETRY
+from experiments.folders import SQLITE
 from experiments.runs import VIEW
 
 HOST = "127.0.0.1"
@@ -33,7 +34,6 @@ _STUDIES_TOLD = 100
 _LINES_TOLD = 15
 _STUDY_PAGE = f"viewStateShareKey={VIEW}&workflowType=machine_learning"
 _SEARCH = "api/2.0/mlflow/experiments/search"
-_SQLITE = "sqlite:///"
 
 
 def serve(uri: str, artifact_root: Path, port: int | None = None) -> None:
@@ -55,9 +55,9 @@ def serve(uri: str, artifact_root: Path, port: int | None = None) -> None:
     UnseenError
         The port is taken, or the server does not start; its last lines are in the message.
     """
-    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE)).is_file():
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).is_file():
         raise ResultsError(
-            f"Nothing to browse: there is no {uri.removeprefix(_SQLITE)}. Run a study first, or name its folder with "
+            f"Nothing to browse: there is no {uri.removeprefix(SQLITE)}. Run a study first, or name its folder with "
             f"--results."
         )
     port = _port(port)

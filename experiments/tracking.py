@@ -20,6 +20,7 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.errors import UnseenError
+from experiments.folders import SQLITE
 from experiments.header import Header
 from experiments.results import Results
 from experiments.runs import (
@@ -37,7 +38,6 @@ KEY, DIGEST = "unseen.key", "unseen.digest"
 """Tags that tell our runs from a user's own, and whether one says what the results say."""
 
 _PARENT = "mlflow.parentRunId"
-_SQLITE = "sqlite:///"
 _PAGE = 1000
 _QUICK_TO_GIVE_UP = {
     # Two minutes and seven retries a request otherwise: the view may wait, the study may not.
@@ -286,9 +286,9 @@ class Tracker:
 
 
 def _client(uri: str) -> MlflowClient:
-    if not uri.startswith(_SQLITE):
+    if not uri.startswith(SQLITE):
         return MlflowClient(uri)
-    path = Path(uri.removeprefix(_SQLITE))
+    path = Path(uri.removeprefix(SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(uri)
     client.search_experiments(max_results=1)

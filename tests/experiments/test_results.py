@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -279,3 +280,40 @@ def test_a_damaged_file(path):
 def test_a_study_that_was_never_run(path):
     with Results(path) as results, pytest.raises(ResultsError, match="run it first"):
         results.header()
+
+
+def test_a_renamed_configuration_keeps_its_cells(tmp_path):
+    cell = cell_of("lda", "S00")
+    renamed = replace(cell, configuration="lda/training", study="renamed")
+    with Results(tmp_path / "s.sqlite") as results:
+        results.record(cell, outcome_of("S00", 0.75, curve=[0.5]), 1.0)
+        before = results.rows([cell.digest])
+        results.relabel([renamed, cell_of("lda/training", "S01")])
+        after, cells = results.rows([cell.digest]), results.cells([cell.digest])
+    assert set(after["configuration"]) == {"lda/training"}
+    assert set(after["study"]) == {"renamed"}
+    names = ["configuration", "study"]
+    assert after.drop(columns=names).equals(before.drop(columns=names))
+    assert len(cells) == 1, "a cell that was never computed is not made by naming it"
+
+
+def test_a_failure_never_replaces_a_result(tmp_path):
+    cell = cell_of("lda", "S00")
+    with Results(tmp_path / "s.sqlite") as results:
+        results.record(cell, outcome_of("S00", 0.75), 1.0)
+        results.record(cell, failure_of("out of memory"), 2.0)
+        assert results.finished() == {cell.digest}
+        assert set(results.rows([cell.digest])["value"]) == {0.75}
+
+
+@pytest.mark.parametrize("version", [0, 999])
+def test_a_file_of_somebody_else_is_refused_and_left_as_it_is(tmp_path, version):
+    path = tmp_path / "s.sqlite"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE theirs (value)")
+        db.execute(f"PRAGMA user_version = {version}")
+        db.commit()
+    before = path.read_bytes()
+    with pytest.raises(ResultsError, match=r"s\.sqlite has results of format"):
+        Results(path)
+    assert path.read_bytes() == before
