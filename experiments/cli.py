@@ -68,8 +68,8 @@ def run_(
         raise typer.Exit(STOPPED) from None
     _show(plan.study.study, results)
     console.print(
-        f"{report.computed} cells computed in {report.seconds:.1f} s; logging took {report.logging_s:.1f} s of "
-        f"processor time beside them. Browse: unseen ui --results {results}"
+        f"{report.computed} cells computed in {report.seconds:.1f} s; logging took {report.logging_s:.1f} s beside "
+        f"them. Browse: unseen ui --results {results}"
     )
     if report.problem:
         console.print(f"[yellow]MLflow is behind:[/yellow] {report.problem} The results are complete.")
