@@ -69,17 +69,26 @@ def find(name: str, table: Table, what: str, kind: type | None = None) -> Any:
     try:
         part = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
-        # A missing dependency *inside* the part is a bug of that part: only the part's own absence is the user's typo.
+        # A missing dependency *inside* the part is another mistake than a part that is not there.
         if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
-            raise StudyError(f"No module {error.name!r} for {what} {name!r}: is it on the Python path?") from error
-        raise
+            raise StudyError(
+                f"No module {error.name!r} for {what} {name!r}: it is looked for in the current folder and among the "
+                f"installed packages."
+            ) from error
+        raise _broken(module, what, error) from error
     except AttributeError as error:
         raise StudyError(f"Module {module!r} has no {attribute!r}, named as {what} {name!r}.") from error
+    except Exception as error:
+        raise _broken(module, what, error) from error
     fits = callable(part) if kind is None else isinstance(part, type) and issubclass(part, kind)
     if not fits:
         wanted = "something to call" if kind is None else f"a class that inherits {kind.__module__}:{kind.__name__}"
         raise StudyError(f"{place} is no {what}: expected {wanted}.")
     return part
+
+
+def _broken(module: str, what: str, error: Exception) -> StudyError:
+    return StudyError(f"Module {module!r}, named for a {what}, cannot be imported: {type(error).__name__}: {error}.")
 
 
 def build(part: Any, given: Mapping[str, Any], values: Mapping[str, Any], where: str) -> Any:

@@ -139,7 +139,8 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
         return Outcome((), (), time.process_time() - started, cause=str(error))
     except Exception as error:
         # Whatever a part throws, the other cells go on; the place in the code is what its author needs.
-        where = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        where = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
         cause = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
         return Outcome((), (), time.process_time() - started, cause=cause)
     return Outcome(scores, predictions, compute_s)

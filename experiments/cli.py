@@ -32,6 +32,10 @@ DataFolder = Annotated[
     typer.Option("--data", envvar="UNSEEN_DATA", help="Folder of the data sets. Default: the user's cache."),
 ]
 ResultsFolder = Annotated[Path, typer.Option("--results", help="Folder of the results files.")]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--only", metavar="NAME", help="Only this entry of the study's configurations; may be repeated."),
+]
 Changes = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the study, as in --set protocol.name=loso."),
@@ -47,6 +51,7 @@ def run_(
     results: ResultsFolder = Path("results"),
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: all cores.")] = None,
     changes: Changes = None,
+    only: Only = None,
     ray: Annotated[str, typer.Option(metavar="ADDRESS", help="Ray cluster to join, as in --ray auto.")] = "local",
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow server. Default: a file beside the results.")] = None,
 ) -> None:
@@ -60,7 +65,7 @@ def run_(
     if workers is not None and ray != "local":
         raise StudyError("--workers is for this machine; a cluster (--ray) has the workers that it has.")
     console = Console(stderr=True)
-    plan, cache = _planned(study, data, changes or [])
+    plan, cache = _planned(study, data, changes or [], only)
     try:
         report = run(plan, Folders(results), cache, console, workers=workers, address=ray, tracking_uri=tracking_uri)
     except KeyboardInterrupt:
@@ -68,8 +73,8 @@ def run_(
         raise typer.Exit(STOPPED) from None
     _show(plan.study.study, results)
     console.print(
-        f"{report.computed} cells computed in {report.seconds:.1f} s; logging took {report.logging_s:.1f} s beside "
-        f"them. Browse: unseen ui --results {results}"
+        f"{report.computed - report.failed} cells computed in {report.seconds:.1f} s; logging took "
+        f"{report.logging_s:.1f} s beside them. Browse: unseen ui --results {results}"
     )
     if report.problem:
         console.print(f"[yellow]MLflow is behind:[/yellow] {report.problem} The results are complete.")
@@ -79,7 +84,7 @@ def run_(
 
 
 @app.command("plan")
-def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None) -> None:
+def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None, only: Only = None) -> None:
     """Cells by configuration; nothing is computed."""
     from collections import Counter
 
@@ -87,7 +92,7 @@ def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None) ->
 
     from experiments.report.table import table_console
 
-    plan, _ = _planned(study, data, changes or [])
+    plan, _ = _planned(study, data, changes or [], only)
     counts = Counter(cell.configuration.label for cell in plan.cells())
     table = Table(
         title=f"{plan.study.study}: {plan.dataset.card.name}, {plan.task_name}, {len(plan.subjects)} subjects"
@@ -106,9 +111,12 @@ def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None) ->
 @app.command()
 def show(study: StudyName, results: ResultsFolder = Path("results")) -> None:
     """The table of a study again, from its results file alone."""
+    from experiments.folders import Folders
     from experiments.study import locate_study, read_study
 
-    _show(read_study(locate_study(study)).study, results)
+    # By its name alone too, where its file is somewhere else by now.
+    known = Folders(results).results(study).is_file()
+    _show(study if known else read_study(locate_study(study)).study, results)
 
 
 @app.command()
@@ -172,14 +180,14 @@ def _places(data: Path | None, study: Path) -> Places:
     return Places(data=data or cache / "datasets", cache=cache, study=study)
 
 
-def _planned(name: str, data: Path | None, changes: list[str]) -> tuple[Plan, Cache]:
+def _planned(name: str, data: Path | None, changes: list[str], only: list[str] | None) -> tuple[Plan, Cache]:
     from benchmarks.cache import Cache
     from experiments.plan import Plan
     from experiments.study import locate_study, read_study
 
     path = locate_study(name)
     places = _places(data, path.resolve().parent)
-    return Plan(read_study(path, changes), places), Cache(places.cache / "representations")
+    return Plan(read_study(path, changes).only(only), places), Cache(places.cache / "representations")
 
 
 def _show(study: str, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
@@ -57,13 +58,29 @@ def cluster(workers: int | None, address: str) -> Iterator[int]:
         if address != "local":
             _check_up(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
+            # Libraries leave temporary folders behind in each worker; there they go with the rest.
+            with _temporary_files_in(folder):
+                ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
         except (ConnectionError, OSError, ValueError) as error:
             raise UnseenError(f"Ray did not start at {address!r}: {error}") from error
         try:
             yield max(1, int(ray.cluster_resources().get("CPU", 1)))
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """Inside, processes that are started take `folder` for their temporary files."""
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = folder
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
 
 
 def _check_up(address: str) -> None:

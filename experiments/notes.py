@@ -15,7 +15,7 @@ def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
         *_data(plan, cohorts[0]),
         *_left_out(plan),
         *(line for cohort in _distinct(cohorts) for line in _signals(cohort)),
-        _validation(plan),
+        *_validation(plan),
     )
 
 
@@ -59,9 +59,11 @@ def _counts(unusable: Mapping[str, int]) -> str:
     return " ".join(f"{count} {reason}" for reason, count in sorted(unusable.items()))
 
 
-def _validation(plan: Plan) -> str:
-    count = plan.protocol.validation_subjects
-    return (
-        f"Strategies that choose an epoch or a round do so on {count} validation subjects of each fold, never on "
-        f"the scored one; all others learn from these too."
-    )
+def _validation(plan: Plan) -> Iterator[str]:
+    if any(plan.validation_subjects(configuration) for configuration in plan.configurations):
+        count = plan.protocol.validation_subjects
+        least = min(len(fold.learners) for fold in plan.protocol.folds(plan.subjects))
+        yield (
+            f"Strategies that choose an epoch or a round do so on {count} of the {least} learning subjects of each "
+            f"fold, and learn from the other {least - count}; all others learn from all {least}."
+        )

@@ -78,7 +78,7 @@ class Plan:
         # Too few subjects for the protocol or the validation shows now, not after the representation is computed.
         for fold in self.protocol.folds(self.subjects):
             for configuration in self.configurations:
-                fold.validation(self._validation_subjects(configuration), 0)
+                fold.validation(self.validation_subjects(configuration), 0)
 
     def _windows(self, ready_made: bool) -> WindowLength | None:
         for field in ("windows", "signal", "preprocessing", "quality", "representation"):
@@ -152,14 +152,15 @@ class Plan:
                 "task": [self.task_name, self.task.classes],
                 "recipe": self.recipe(configuration),
                 "strategy": configuration.strategy,
-                "validation": self._validation_subjects(configuration),
+                "validation": self.validation_subjects(configuration),
                 "metrics": {level: sorted(metrics) for level, metrics in self.metrics.items()},
                 "source": source_digest(sorted(modules | {"experiments.cell"})),
                 "versions": {**versions(), **versions_of(modules)},
             }
         )
 
-    def _validation_subjects(self, configuration: Configuration) -> int:
+    def validation_subjects(self, configuration: Configuration) -> int:
+        """How many learners of a fold are set aside for this configuration to choose on."""
         return self.protocol.validation_subjects if configuration.strategy.uses_validation else 0
 
     def job(self, cell: Cell) -> Job:
@@ -170,7 +171,7 @@ class Plan:
             fold=cell.fold,
             seed=cell.seed,
             stream=cell.stream,
-            validation_subjects=self._validation_subjects(cell.configuration),
+            validation_subjects=self.validation_subjects(cell.configuration),
             metrics=self.metrics,
             curve_metrics=curve,
         )

@@ -83,8 +83,9 @@ def run(
     UnseenError
         Data, results folder or Ray are not usable. What was finished before is kept.
     """
+    # Before the results file is made: data that cannot be used leave none behind.
+    cohorts = _cohorts(plan, cache, console)
     with Results(folders.results(plan.study.study)) as results:
-        cohorts = _cohorts(plan, cache, console)
         header = header_of(plan, tuple(cohorts.values()))
         cells = list(plan.cells())
         results.set_plan(header, [cell.digest for cell in cells])

@@ -122,23 +122,37 @@ class Study(Parts):
     reference: str | None = None
     configurations: Annotated[Mapping[str, ConfigurationChoice], Field(min_length=1)]
 
+    def only(self, names: Sequence[str] | None) -> Study:
+        """The study with these entries of its configurations alone; None keeps all.
+
+        Raises
+        ------
+        StudyError
+            There is no such entry.
+        """
+        for name in names or ():
+            if name not in self.configurations:
+                raise StudyError(f"--only {name}: no such configuration. {nearest(name, self.configurations)}")
+        kept = {name: entry for name, entry in self.configurations.items() if not names or name in names}
+        return self.model_copy(update={"configurations": kept})
+
 
 SHIPPED = Path(__file__).parent / "studies"
 
 
 def locate_study(name: str) -> Path:
-    """Path of a study file: as given, or the shipped study of that name.
+    """Path of a study file: as given, or the study of that name, here or shipped.
 
     Raises
     ------
     StudyError
         There is none.
     """
-    for path in (Path(name), SHIPPED / f"{name}.yaml"):
+    for path in (Path(name), Path(f"{name}.yaml"), SHIPPED / f"{name}.yaml"):
         if path.is_file():
             return path
-    shipped = [path.stem for path in SHIPPED.glob("*.yaml")]
-    raise StudyError(f"No study file {name!r}. Shipped studies: {nearest(name, shipped)} A new one: unseen new NAME.")
+    known = [path.stem for path in SHIPPED.glob("*.yaml")]
+    raise StudyError(f"No study file {name!r}, nor a shipped study. {nearest(name, known)} A new one: unseen new NAME.")
 
 
 class _Loader(yaml.SafeLoader):

@@ -10,10 +10,12 @@ import pytest
 import yaml
 
 from benchmarks.datasets.table import DATASETS
-from benchmarks.normalization import NORMALIZATIONS
+from benchmarks.normalization import NORMALIZATIONS, Training
+from benchmarks.parts import build, find
 from benchmarks.protocols.table import PROTOCOLS
 from benchmarks.representations.table import REPRESENTATIONS
 from strategies.table import STRATEGIES
+from tests.strategies.learnings import gaussian_windows, learning
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLES = [DATASETS, NORMALIZATIONS, PROTOCOLS, REPRESENTATIONS, STRATEGIES]
@@ -33,6 +35,18 @@ def test_the_lock_names_no_address_and_pins_every_dependency() -> None:
 @pytest.mark.parametrize("name", [name for table in TABLES for name in table])
 def test_the_readme_tells_of_every_part(name: str) -> None:
     assert re.search(rf"\b{name}\b", (ROOT / "README.md").read_text())
+
+
+def test_the_strategy_in_the_guide_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    nearest = build(find("mine:Nearest", STRATEGIES, "strategy"), {"normalization": Training()}, {"neighbors": 3}, "s")
+    cohort = gaussian_windows(["a", "b", "c"])
+    predictor = nearest.fit(learning(cohort.of(["a", "b"])), lambda step, shown: None)
+    held_out = cohort.of("c")
+    said = predictor.predict(held_out.without(labels=True)).probabilities.argmax(axis=1)
+    assert (said == held_out.labels).mean() > 0.8
 
 
 def test_no_package_runs_code_when_it_is_imported() -> None:

@@ -84,8 +84,16 @@ def test_a_place_that_is_not_there(own_module: Path, name: str, told: str) -> No
 
 
 def test_a_dependency_that_a_part_misses_is_not_taken_for_a_typing_error(own_module: Path) -> None:
-    with pytest.raises(ModuleNotFoundError, match="not_installed_anywhere"):
+    with pytest.raises(
+        StudyError, match="'own_broken'.*cannot be imported: ModuleNotFoundError.*not_installed_anywhere"
+    ):
         find("own_broken:Mine", TABLE, "number")
+
+
+def test_a_module_with_a_mistake_in_it_is_told_with_its_place(own_module: Path) -> None:
+    (own_module / "own_typo.py").write_text("x = 1\nclass Mine\n")
+    with pytest.raises(StudyError, match=r"'own_typo'.*SyntaxError.*own_typo\.py, line 2"):
+        find("own_typo:Mine", TABLE, "number")
 
 
 @pytest.mark.parametrize(

@@ -135,8 +135,13 @@ def test_the_entry_point_switches_telemetry_off_and_leaves_the_users_word(monkey
     ],
 )
 def test_bad_input_is_told_in_a_line_without_a_traceback(
-    arguments: list[str], words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("UNSEEN_DATA", raising=False)
     monkeypatch.setattr(sys, "argv", ["unseen", *arguments])
     with pytest.raises(SystemExit) as stopped:
@@ -145,6 +150,7 @@ def test_bad_input_is_told_in_a_line_without_a_traceback(
     err = capsys.readouterr().err
     assert words in err
     assert "Traceback" not in err
+    assert not list(tmp_path.rglob("*.sqlite")), "a study that was refused leaves no results"
 
 
 def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:

@@ -68,6 +68,19 @@ def test_a_shipped_study_is_found_by_name_and_a_file_by_path(good: Path) -> None
     assert locate_study(str(good)) == good
 
 
+def test_a_study_in_this_folder_is_found_without_its_ending(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(good.parent)
+    assert locate_study("good") == Path("good.yaml")
+
+
+def test_a_study_can_be_cut_down_to_some_configurations(good: Path) -> None:
+    study = read_study(good)
+    assert list(study.only(["pooled"]).configurations) == ["pooled"]
+    assert study.only(None) == study.only([]) == study
+    with pytest.raises(StudyError, match="--only poold: no such configuration.*Did you mean 'pooled'"):
+        study.only(["poold"])
+
+
 def test_an_unknown_study_lists_the_shipped_ones_and_suggests_the_nearest() -> None:
     with pytest.raises(StudyError, match=r"eegmatt.*demo, eegmat.*Did you mean 'eegmat'"):
         locate_study("eegmatt")
