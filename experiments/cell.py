@@ -114,15 +114,19 @@ def learning_of(cohort: Cohort, job: Job) -> Learning:
         training = list(fold.order(training, job.stream))
     # The onset is withheld, so that no strategy can learn what time it was.
     windows = cohort.windows.without(onset=not strategy.needs_onset)
-    target = [Anonymous.of(windows.of(subject), onset=strategy.needs_onset).windows for subject in fold.scored]
     return Learning(
         training=windows.of(training),
         validation=windows.of(held_back) if held_back else None,
         classes=cohort.classes,
         geometry=cohort.geometry,
         seed=derive(fold.name, job.seed),
-        target=concatenate(target) if strategy.needs_target else None,
+        target=_target(cohort, job) if strategy.needs_target else None,
     )
+
+
+def _target(cohort: Cohort, job: Job) -> Windows:
+    scored = cohort.windows.of(job.fold.scored)
+    return concatenate([Anonymous.of(mine, onset=job.strategy.needs_onset).windows for _, mine in scored.by_subject()])
 
 
 def compute(cohort: Cohort, job: Job) -> Outcome:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +14,7 @@ from pydantic import Field
 
 from benchmarks.datasets.conditions import cut_conditions
 from benchmarks.datasets.contract import Card, Places, RecordingDataset
+from benchmarks.digest import digest
 from benchmarks.errors import DataError
 from benchmarks.randomness import generator
 from benchmarks.recording import Recording, Task
@@ -174,7 +173,7 @@ class Simulated(RecordingDataset):
         """SHA-256 of all parameters that the subject is computed from; the size of the cohort is none of them."""
         self._check(subject)
         parameters = {name: value for name, value in vars(self).items() if name != "_names"}
-        return hashlib.sha256(json.dumps([subject, parameters], sort_keys=True).encode()).hexdigest()
+        return digest([subject, parameters])
 
     def truth(self, subject: str) -> SimulatedTruth:
         """What is true of a subject.

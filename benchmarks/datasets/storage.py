@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from benchmarks.digest import digest
 from benchmarks.errors import DataError
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def fingerprint(files: Iterable[Path]) -> str:
     DataError
         A file cannot be read.
     """
-    return hashlib.sha256(json.dumps([(file.name, _sha256(file)) for file in files]).encode()).hexdigest()
+    return digest([(file.name, _sha256(file)) for file in files])
 
 
 def _sha256(file: Path) -> str:
@@ -97,8 +98,8 @@ def _root_in(folder: Path, marker: str) -> Path | None:
 def _unpacked(archive: Path, cache: Path) -> Path:
     """Folder with an archive's files; an archive of another size or time of change is unpacked anew, elsewhere."""
     state = archive.stat()
-    identity = json.dumps([str(archive.resolve()), state.st_size, state.st_mtime_ns])
-    target = cache / "unpacked" / f"{archive.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
+    identity = digest([str(archive.resolve()), state.st_size, state.st_mtime_ns])
+    target = cache / "unpacked" / f"{archive.stem}-{identity[:16]}"
     if not target.is_dir():
         try:
             _unpack(archive, target)
