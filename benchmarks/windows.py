@@ -67,7 +67,7 @@ class Windows:
             Labels are withheld.
         """
         if self.y is None:
-            raise ValueError("the labels of these windows are withheld")
+            raise ValueError("these windows have no labels: they are withheld")
         return self.y
 
     def select(self, index: NDArray[np.bool_] | IntArray) -> Windows:

@@ -36,15 +36,14 @@ def validation_score(predictor: NetworkPredictor, windows: Windows) -> float:
     ValueError
         The windows have no labels.
     """
-    if windows.y is None:
-        raise ValueError("validation windows have no labels")
+    y = windows.labels
     p = predictor.predict(windows.without(labels=True)).probabilities
-    likelihood = np.log(np.maximum(p[np.arange(len(p)), windows.y], _SMALLEST))
+    likelihood = np.log(np.maximum(p[np.arange(len(p)), y], _SMALLEST))
     subjects = []
     for subject in windows.subjects:
         mine = windows.subject == subject
-        classes = np.unique(windows.y[mine])
-        subjects.append(np.mean([likelihood[mine & (windows.y == label)].mean() for label in classes]))
+        classes = np.unique(y[mine])
+        subjects.append(np.mean([likelihood[mine & (y == label)].mean() for label in classes]))
     return float(np.mean(subjects))
 
 

@@ -56,19 +56,18 @@ def trial_level(predictions: Predictions, windows: Windows) -> tuple[IntArray, F
     ValueError
         The windows' labels are withheld.
     """
-    if windows.y is None:
-        raise ValueError("windows without labels cannot be scored")
-    _check_fit(windows.y, predictions.probabilities)
+    truth = windows.labels
+    _check_fit(truth, predictions.probabilities)
     keys = list(zip(*(column.tolist() for column in (windows.subject, windows.session, windows.trial)), strict=True))
     trials = {key: row for row, key in enumerate(dict.fromkeys(keys))}
     trial_of = np.array([trials[key] for key in keys], dtype=np.int64)
 
     _, first = np.unique(trial_of, return_index=True)
-    y = windows.y[first]
-    odd = np.flatnonzero(windows.y != y[trial_of])
+    y = truth[first]
+    odd = np.flatnonzero(truth != y[trial_of])
     if len(odd):
         subject, session, trial = keys[odd[0]]
-        labels = np.unique(windows.y[trial_of == trial_of[odd[0]]]).tolist()
+        labels = np.unique(truth[trial_of == trial_of[odd[0]]]).tolist()
         raise DataError(
             f"Subject {subject}, session {session}, trial {trial}: its windows carry the labels {labels}, "
             "expected one. A trial is a stretch of one condition: give each stretch its own trial name."
