@@ -22,7 +22,7 @@ from benchmarks.source import source_digest
 from benchmarks.versions import installed
 from benchmarks.windows import Windows, concatenate
 
-_LIBRARIES = ("mne", "numpy", "pandas", "pyarrow", "pyriemann", "scikit-learn", "scipy")
+_LIBRARIES = ("cvxopt", "mne", "neurokit2", "numpy", "pandas", "pyarrow", "pyriemann", "scikit-learn", "scipy")
 """Those whose version may change a representation."""
 
 
@@ -46,6 +46,8 @@ class Cohort:
         SHA-256, in hex, of all that determines the windows: data, task, recipe, source files, versions of libraries.
     simulated : bool
         Whether no person ever was in it.
+    length_s : float or None
+        Length of a window, seconds; None where a data set of ready-made windows does not say.
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class Cohort:
     reports: tuple[SignalReport, ...]
     fingerprint: str
     simulated: bool
+    length_s: float | None = None
 
     def missing_classes(self) -> dict[str, tuple[str, ...]]:
         """Classes of which a subject has no window, by subject; subjects that have all are not listed."""
@@ -121,6 +124,7 @@ def build_cohort(
         reports=tuple(part.report for part in parts),
         fingerprint=digest(list(keys.values())),
         simulated=dataset.card.simulated,
+        length_s=dataset.window_s if recipe is None else recipe.windows.length_s,
     )
 
 

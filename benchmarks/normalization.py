@@ -38,19 +38,20 @@ class Statistics(ABC):
 class Moments(Statistics):
     """Number, mean and sum of squared deviations: they merge exactly.
 
+    Missing values (NaN) are left out of all three.
+
     Parameters
     ----------
-    count : float
-        Samples that were averaged.
-    mean, squares : ndarray
-        Mean and sum of squared deviations, in float64, shaped to broadcast against one window.
+    count, mean, squares : ndarray
+        Number of samples that were averaged, their mean and sum of squared deviations, in float64, shaped to broadcast
+        against one window.
 
     Notes
     -----
     Merging is the pairwise update of Chan, Golub and LeVeque (1983, The American Statistician 37(3)).
     """
 
-    count: float
+    count: FloatArray
     mean: FloatArray
     squares: FloatArray
 
@@ -58,25 +59,28 @@ class Moments(Statistics):
     def over(cls, x: FloatArray, axes: tuple[int, ...]) -> Moments:
         """Moments of x over `axes`; the first axis, windows, is dropped and the others stay with length one."""
         x = np.asarray(x, dtype=np.float64)
-        mean = x.mean(axis=axes, keepdims=True)
-        squares = ((x - mean) ** 2).sum(axis=axes, keepdims=True)
-        return cls(float(np.prod([x.shape[axis] for axis in axes])), mean[0], squares[0])
+        known = ~np.isnan(x)
+        count = known.sum(axis=axes, keepdims=True, dtype=np.float64)
+        mean = x.sum(axis=axes, keepdims=True, where=known) / np.maximum(count, 1)
+        squares = ((x - mean) ** 2).sum(axis=axes, keepdims=True, where=known)
+        return cls(count[0], mean[0], squares[0])
 
     def merge(self, other: Moments) -> Moments:
         """Moments of the windows of both."""
         count = self.count + other.count
+        whole = np.maximum(count, 1)
         delta = other.mean - self.mean
-        mean = self.mean + delta * (other.count / count)
-        squares = self.squares + other.squares + delta**2 * (self.count * other.count / count)
+        mean = self.mean + delta * (other.count / whole)
+        squares = self.squares + other.squares + delta**2 * (self.count * other.count / whole)
         return Moments(count, mean, squares)
 
     def transform(self) -> Transform:
-        """Standard score; a feature that never varies is only centred."""
-        scale = np.sqrt(self.squares / self.count)
+        """Standard score; a feature that never varies is only centred, and a missing one takes the mean, zero."""
+        scale = np.sqrt(self.squares / np.maximum(self.count, 1))
         # Rounding leaves a constant feature with a tiny spread; dividing by that would blow noise up.
         scale[scale <= 1e-12 * np.abs(self.mean)] = 1.0
         mean = self.mean
-        return lambda x: (x - mean) / scale
+        return lambda x: completed((x - mean) / scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +122,12 @@ class Covariances(Statistics):
         return lambda x: whitener @ x @ whitener
 
 
+def completed(x: FloatArray) -> FloatArray:
+    """Standard scores with the missing ones (NaN) imputed by the mean of those that they are scored against: zero."""
+    missing = np.isnan(x)
+    return np.where(missing, 0.0, x) if missing.any() else x
+
+
 STATISTICS: Mapping[Geometry, Callable[[FloatArray], Statistics]] = {
     "vector": lambda x: Moments.over(x, (0,)),
     "channels": lambda x: Moments.over(x, (0, 2)),
@@ -143,7 +153,18 @@ class Identity(Normalizer):
     """Leaves windows as they are."""
 
     def __call__(self, windows: Windows) -> FloatArray:
-        """See `Normalizer`."""
+        """See `Normalizer`.
+
+        Raises
+        ------
+        LearningError
+            Features are missing, and there are no statistics to impute them from.
+        """
+        if np.isnan(windows.x).any():
+            raise LearningError(
+                "Features are missing (NaN), and without normalisation there is nothing to impute them from: choose "
+                "normalization: training or subject_unlabelled, or quality: drop."
+            )
         return windows.x
 
 
@@ -152,7 +173,7 @@ class Shared(Normalizer):
 
     def __init__(self, statistics: Statistics | None = None) -> None:
         self._statistics = statistics
-        self._transform = (lambda x: x) if statistics is None else statistics.transform()
+        self._transform = completed if statistics is None else statistics.transform()
 
     def learn(self, statistics: Statistics) -> Shared:
         """See `Normalizer`."""

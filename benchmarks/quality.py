@@ -13,8 +13,10 @@ from benchmarks.windows import FloatArray, IntArray, Windows
 
 BoolArray = NDArray[np.bool_]
 
-Treatment = Literal["drop", "keep", "fail"]
-"""What a study does with unusable windows: leave them out, learn from them all the same, or stop."""
+Treatment = Literal["drop", "keep", "impute", "fail"]
+"""What a study does with unusable windows: leave them out, learn from them all the same, impute the features that could
+not be computed from the training subjects (flawed signals are left out), or stop.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,12 +33,15 @@ class SignalReport:
         Windows by reason (``"flat"``, ``"clipped"``, ``"nan"``, ...); one window may count under several.
     dropped : int
         Windows left out of the cohort.
+    imputed : int
+        Windows in the cohort that lack a feature, which each strategy imputes from its training subjects.
     """
 
     subject: str
     windows: int
     unusable: Mapping[str, int] = field(default_factory=dict)
     dropped: int = 0
+    imputed: int = 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,12 +23,16 @@ class Recording:
         ``raw.first_time`` seconds after the recording.
     annotations : mne.Annotations
         Conditions in seconds from the start of the recording; the description is the condition's name.
+    events : mapping of str to mne.Annotations
+        What comes at irregular times, by name, in seconds from the start of the recording: ``"ibi"`` holds one
+        annotation for each interval between two heart beats, from the first beat to the second.
     """
 
     subject: str
     session: str
     signals: Mapping[str, mne.io.BaseRaw]
     annotations: mne.Annotations
+    events: Mapping[str, mne.Annotations] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

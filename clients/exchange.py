@@ -100,7 +100,7 @@ class Summary:
         arrays: dict[str, NDArray[Any]] = {"class_counts": self.class_counts}
         if self.moments is not None:
             arrays |= {
-                "count": np.array(self.moments.count),
+                "count": self.moments.count,
                 "mean": self.moments.mean,
                 "squares": self.moments.squares,
             }
@@ -113,4 +113,4 @@ class Summary:
         counts = arrays.pop("class_counts")
         if not arrays:
             return cls(counts, None)
-        return cls(counts, Moments(float(arrays["count"]), arrays["mean"], arrays["squares"]))
+        return cls(counts, Moments(**arrays))

@@ -17,11 +17,13 @@ from benchmarks.metrics.contract import Metric
 from benchmarks.metrics.scoring import score, trial_level
 from benchmarks.predictions import Predictions
 from benchmarks.protocols.contract import Fold
+from benchmarks.protocols.within_subject import Grouping, early_and_late
 from benchmarks.randomness import derive, generator
 from benchmarks.windows import FloatArray, IntArray, Windows, concatenate
 from clients.training import seeded
 from experiments.records import Level, Outcome, PredictionRecord, ScoreRecord
-from strategies.contract import Learning, Predictor, Strategy
+from strategies.archives import packed
+from strategies.contract import Learning, Predictor, Strategy, Target
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Job:
         Metrics of the final predictor by level (``"window"``, ``"trial"``) and name.
     curve_metrics : mapping of str to callable
         Window-level metrics at every step.
+    keep_model : bool
+        Whether the fitted predictor is kept with the results.
     """
 
     strategy: Strategy
@@ -51,6 +55,50 @@ class Job:
     validation_subjects: int
     metrics: Mapping[Level, Mapping[str, Metric]]
     curve_metrics: Mapping[str, Metric]
+    keep_model: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Windows of a cell: those that a strategy may learn from, and those that it is scored on.
+
+    Parameters
+    ----------
+    learners : Windows
+        Of the fold's learners; of the scored subject itself where the strategy learns from a seen person.
+    scored : Windows
+        Of the scored subjects, none of them among the learners' windows.
+    target : {"unseen", "seen"}
+        Whether the scored subjects were learned from in other windows.
+    grouping : {"trial", "block"}
+        What was held out as a whole.
+    """
+
+    learners: Windows
+    scored: Windows
+    target: Target
+    grouping: Grouping
+
+    @classmethod
+    def of(cls, cohort: Cohort, job: Job) -> Split:
+        """Split of a fold as the strategy needs it.
+
+        Raises
+        ------
+        DataError
+            A subject's windows cannot be split into earlier and later ones.
+        """
+        scored = cohort.windows.of(job.fold.scored)
+        if job.strategy.target == "unseen":
+            return cls(cohort.windows.of(job.fold.learners), scored, "unseen", "trial")
+        parts = [(mine, early_and_late(mine, cohort.length_s)) for _, mine in scored.by_subject()]
+        groupings = {part.grouping for _, part in parts}
+        return cls(
+            learners=concatenate([mine.select(part.learned) for mine, part in parts]),
+            scored=concatenate([mine.select(part.scored) for mine, part in parts]),
+            target="seen",
+            grouping="block" if "block" in groupings else "trial",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +147,7 @@ class Witness:
             self.predictors[step] = deepcopy(predictor)
 
 
-def learning_of(cohort: Cohort, job: Job) -> Learning:
+def learning_of(cohort: Cohort, job: Job, split: Split) -> Learning:
     """Copy of what the strategy of a cell may learn from: nothing in it is, or refers to, a scored window.
 
     Raises
@@ -109,24 +157,23 @@ def learning_of(cohort: Cohort, job: Job) -> Learning:
     """
     strategy, fold = job.strategy, job.fold
     held_back = fold.validation(job.validation_subjects, job.seed) if strategy.uses_validation else ()
-    training = [subject for subject in fold.learners if subject not in held_back]
+    training = [subject for subject in split.learners.subjects if subject not in held_back]
     if strategy.sequential:
         training = list(fold.order(training, job.stream))
     # The onset is withheld, so that no strategy can learn what time it was.
-    windows = cohort.windows.without(onset=not strategy.needs_onset)
+    windows = split.learners.without(onset=not strategy.needs_onset)
     return Learning(
         training=windows.of(training),
         validation=windows.of(held_back) if held_back else None,
         classes=cohort.classes,
         geometry=cohort.geometry,
         seed=derive(fold.name, job.seed),
-        target=_target(cohort, job) if strategy.needs_target else None,
+        target=_target(split.scored, strategy) if strategy.needs_target else None,
     )
 
 
-def _target(cohort: Cohort, job: Job) -> Windows:
-    scored = cohort.windows.of(job.fold.scored)
-    return concatenate([Anonymous.of(mine, onset=job.strategy.needs_onset).windows for _, mine in scored.by_subject()])
+def _target(scored: Windows, strategy: Strategy) -> Windows:
+    return concatenate([Anonymous.of(mine, onset=strategy.needs_onset).windows for _, mine in scored.by_subject()])
 
 
 def compute(cohort: Cohort, job: Job) -> Outcome:
@@ -134,11 +181,13 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
     started = time.process_time()
     try:
         witness = Witness()
-        learning = learning_of(cohort, job)
+        split = Split.of(cohort, job)
+        learning = learning_of(cohort, job, split)
         with seeded("cell", learning.seed):
             final = job.strategy.fit(learning, witness)
         compute_s = time.process_time() - started
-        scores, predictions = _scored(cohort.windows.of(job.fold.scored), final, witness, job)
+        scores, predictions = _scored(split, final, witness, job)
+        model = packed(final) if job.keep_model else None
     except UnseenError as error:
         return Outcome((), (), time.process_time() - started, cause=str(error))
     except Exception as error:
@@ -147,47 +196,58 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
         where = next((frame for frame in reversed(frames) if "site-packages" not in frame.filename), frames[-1])
         cause = f"{type(error).__name__}: {error} ({where.filename}:{where.lineno})"
         return Outcome((), (), time.process_time() - started, cause=cause)
-    return Outcome(scores, predictions, compute_s)
+    return Outcome(scores, predictions, compute_s, model=model)
 
 
 def _scored(
-    windows: Windows, final: Predictor, witness: Witness, job: Job
+    split: Split, final: Predictor, witness: Witness, job: Job
 ) -> tuple[list[ScoreRecord], list[PredictionRecord]]:
     scores: list[ScoreRecord] = []
     records: list[PredictionRecord] = []
     last = max(witness.predictors, default=0)
-    for subject, mine in windows.by_subject():
+    for subject, mine in split.scored.by_subject():
+        about = _About(subject, split.target, split.grouping)
         hidden = Anonymous.of(mine, onset=job.strategy.needs_onset)
         for step, predictor in witness.predictors.items():
-            said = _said(predictor, hidden)
-            scores += _records(subject, step, False, "window", mine.labels, said.probabilities, job.curve_metrics)
-        said = _said(final, hidden)
+            said = _said(predictor, hidden, about)
+            scores += _records(about, step, False, "window", mine.labels, said.probabilities, job.curve_metrics)
+        said = _said(final, hidden, about)
         levels: Mapping[Level, tuple[IntArray, FloatArray]] = {
             "window": (mine.labels, said.probabilities),
             "trial": trial_level(said, mine),
         }
         for level, metrics in job.metrics.items():
-            scores += _records(subject, last, True, level, *levels[level], metrics)
-        records.append(_prediction(subject, said, mine))
+            scores += _records(about, last, True, level, *levels[level], metrics)
+        records.append(_prediction(about, said, mine))
     return scores, records
 
 
-def _said(predictor: Predictor, hidden: Anonymous) -> Predictions:
+@dataclass(frozen=True)
+class _About:
+    """Who is scored, and what of."""
+
+    subject: str
+    target: Target
+    grouping: Grouping
+
+
+def _said(predictor: Predictor, hidden: Anonymous, about: _About) -> Predictions:
     """Predictions of all windows of a subject in one call, put back in their order; no random state moves."""
+    known = about.subject if about.target == "seen" else None
     with seeded("predictions"):
-        return hidden.in_order(predictor.predict(hidden.windows))
+        return hidden.in_order(predictor.predict(hidden.windows, known))
 
 
 def _records(
-    subject: str, step: int, final: bool, level: Level, y: IntArray, said: FloatArray, metrics: Mapping[str, Metric]
+    about: _About, step: int, final: bool, level: Level, y: IntArray, said: FloatArray, metrics: Mapping[str, Metric]
 ) -> list[ScoreRecord]:
     return [
-        ScoreRecord(step, final, subject, "unseen", "trial", level, name, value.value, value.reason)
+        ScoreRecord(step, final, about.subject, about.target, about.grouping, level, name, value.value, value.reason)
         for name, value in score(y, said, metrics).items()
     ]
 
 
-def _prediction(subject: str, predictions: Predictions, mine: Windows) -> PredictionRecord:
+def _prediction(about: _About, predictions: Predictions, mine: Windows) -> PredictionRecord:
     trial = np.char.add(np.char.add(mine.session, "/"), mine.trial)
     onset = np.full(len(mine), np.nan) if mine.onset is None else mine.onset
-    return PredictionRecord(subject, "unseen", predictions.probabilities, mine.labels, trial, onset)
+    return PredictionRecord(about.subject, about.target, predictions.probabilities, mine.labels, trial, onset)

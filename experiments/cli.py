@@ -111,12 +111,7 @@ def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None, on
 @app.command()
 def show(study: StudyName, results: ResultsFolder = Path("results")) -> None:
     """The table of a study again, from its results file alone."""
-    from experiments.folders import Folders
-    from experiments.study import locate_study, read_study
-
-    # By its name alone too, where its file is somewhere else by now.
-    known = Folders(results).results(study).is_file()
-    _show(study if known else read_study(locate_study(study)).study, results)
+    _show(_known(study, results), results)
 
 
 @app.command()
@@ -149,9 +144,15 @@ def new(name: Annotated[str, typer.Argument(help="Name of the study; the file is
     typer.echo(f"{path} is written. Edit it, then: unseen run {path}")
 
 
-@app.command()
-def datasets(data: DataFolder = None) -> None:
+datasets_app = typer.Typer(help="Data sets: which there are, and how to get them.", invoke_without_command=True)
+app.add_typer(datasets_app, name="datasets")
+
+
+@datasets_app.callback()
+def datasets(context: typer.Context, data: DataFolder = None) -> None:
     """All data sets: subjects, signals, labels, licence, and whether they are on this machine."""
+    if context.invoked_subcommand is not None:
+        return
     from rich.table import Table
 
     from benchmarks.datasets.table import DATASETS
@@ -168,6 +169,30 @@ def datasets(data: DataFolder = None) -> None:
         what = f"{card.title}. {card.subjects}.\n{card.page}\nCite: {card.citation}"
         table.add_row(name, what, card.signals, card.labels, card.licence, "no" if place is None else "yes")
     table_console().print(table)
+
+
+@datasets_app.command("get")
+def get(
+    name: Annotated[str, typer.Argument(help="Name of an openly licensed data set.")], data: DataFolder = None
+) -> None:
+    """Bring an openly licensed data set from its publisher."""
+    from benchmarks.datasets.download import get as bring
+
+    places = _places(data, Path.cwd())
+    typer.echo(f"{bring(name, places.data)} is complete.")
+
+
+@app.command()
+def publish(
+    study: StudyName,
+    tracking_uri: Annotated[str, typer.Option(help="MLflow server, or sqlite:///FILE.")],
+    results: ResultsFolder = Path("results"),
+) -> None:
+    """Rebuild the view of a study on any MLflow server, from its results file alone. Twice is as good as once."""
+    from experiments.folders import Folders
+    from experiments.publishing import publish as rebuild
+
+    typer.echo(rebuild(_known(study, results), Folders(results), tracking_uri))
 
 
 def _places(data: Path | None, study: Path) -> Places:
@@ -188,6 +213,14 @@ def _planned(name: str, data: Path | None, changes: list[str], only: list[str] |
     path = locate_study(name)
     places = _places(data, path.resolve().parent)
     return Plan(read_study(path, changes).only(only), places), Cache(places.cache / "representations")
+
+
+def _known(study: str, results: Path) -> str:
+    """Name of a study that has results: by its name alone too, where its file is somewhere else by now."""
+    from experiments.folders import Folders
+    from experiments.study import locate_study, read_study
+
+    return study if Folders(results).results(study).is_file() else read_study(locate_study(study)).study
 
 
 def _show(study: str, folder: Path) -> None:

@@ -8,6 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.protocols.within_subject import Grouping
+from strategies.contract import Target
+
 Level = Literal["window", "trial"]
 """What is scored: each window, or each trial by the mean probability of its windows."""
 
@@ -52,8 +55,8 @@ class ScoreRecord:
     step: int
     final: bool
     subject: str
-    target: Literal["unseen", "seen"]
-    grouping: Literal["trial", "block"]
+    target: Target
+    grouping: Grouping
     level: Level
     metric: str
     value: float
@@ -79,7 +82,7 @@ class PredictionRecord:
     """
 
     subject: str
-    target: Literal["unseen", "seen"]
+    target: Target
     probabilities: np.ndarray
     y: np.ndarray
     trial: np.ndarray
@@ -88,9 +91,14 @@ class PredictionRecord:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What computing a cell gave: scores and predictions, or the cause of its failure."""
+    """What computing a cell gave: scores and predictions, or the cause of its failure.
+
+    ``model`` is the fitted predictor as `strategies.archives` packs it; None where it was not asked for, or is of a kind
+    that cannot be written without running code when it is read.
+    """
 
     scores: Sequence[ScoreRecord]
     predictions: Sequence[PredictionRecord]
     compute_s: float
     cause: str | None = None
+    model: bytes | None = None

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, astuple
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -18,8 +18,9 @@ from pydantic import TypeAdapter
 from benchmarks.errors import ResultsError
 from experiments.header import Header
 from experiments.records import CellRecord, Outcome, PredictionRecord, ScoreRecord
+from strategies.contract import Target
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _NAMES = (
     "study", "dataset", "task", "configuration", "representation", "normalization", "protocol", "fold", "encoder",
@@ -49,6 +50,9 @@ CREATE TABLE IF NOT EXISTS predictions (
     digest TEXT NOT NULL REFERENCES cells (digest) ON DELETE CASCADE,
     subject TEXT NOT NULL, target TEXT NOT NULL, arrays BLOB NOT NULL,
     PRIMARY KEY (digest, subject, target)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS models (
+    digest TEXT PRIMARY KEY REFERENCES cells (digest) ON DELETE CASCADE, archive BLOB NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS plan (digest TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS header (content TEXT NOT NULL);
@@ -183,6 +187,8 @@ class Results:
                 "INSERT INTO predictions VALUES (?, ?, ?, ?)",
                 [(cell.digest, p.subject, p.target, _packed(p)) for p in outcome.predictions],
             )
+            if outcome.model is not None:
+                db.execute("INSERT INTO models VALUES (?, ?)", (cell.digest, outcome.model))
 
     def set_plan(self, header: Header, digests: Iterable[str]) -> None:
         """Keep what the study asks now and which cells belong to it, so that it can be shown without its data."""
@@ -256,6 +262,12 @@ class Results:
         with self._reading() as db:
             return [_unpacked(*row) for row in db.execute(query, (digest,))]
 
+    def model(self, digest: str) -> bytes | None:
+        """Fitted predictor of a cell, as `strategies.archives` packs it; None where none was kept."""
+        with self._reading() as db:
+            found = db.execute("SELECT archive FROM models WHERE digest = ?", (digest,)).fetchone()
+        return None if found is None else bytes(found[0])
+
     def _frame(self, query: str, digests: Iterable[str], parameters: Sequence[Any] = ()) -> pd.DataFrame:
         with self._reading() as db:
             # A temporary table, because a list of thousands of digests outgrows SQLite's bound parameters.
@@ -280,6 +292,6 @@ def _packed(record: PredictionRecord) -> bytes:
     return buffer.getvalue()
 
 
-def _unpacked(subject: str, target: Literal["unseen", "seen"], blob: bytes) -> PredictionRecord:
+def _unpacked(subject: str, target: Target, blob: bytes) -> PredictionRecord:
     with np.load(io.BytesIO(blob), allow_pickle=False) as arrays:
         return PredictionRecord(subject, target, **arrays)

@@ -42,6 +42,7 @@ class Majority(Strategy):
 
     stochastic: ClassVar[bool] = False
     needs_features: ClassVar[bool] = False
+    control: ClassVar[bool] = True
 
     def fit(self, learning: Learning, observer: Observer) -> Constant:
         """See `Strategy`."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from benchmarks.errors import LearningError, StudyError
 from benchmarks.normalization import Geometry, Normalization
 from benchmarks.predictions import Predictions
 from benchmarks.windows import IntArray, Windows
+
+Target = Literal["unseen", "seen"]
+"""Whether the person that is scored was never learned from, or was, in other windows than the scored ones."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +94,11 @@ class Strategy(ABC):
         Whether it may see when a window was recorded; only control baselines may.
     needs_features : bool
         Whether it looks at the representation at all.
+    control : bool
+        Whether it shows what can be told without looking at the physiology: a baseline that others have to beat.
+    target : {"unseen", "seen"}
+        Whether it learns from other people than the scored one (an unseen person), or from the scored one's own earlier
+        windows, as an upper bound (a seen person): it is scored on later ones then, and learns from nobody else.
     geometries : tuple of {"vector", "channels", "spd"}
         Representations that it can learn from.
     """
@@ -101,6 +109,8 @@ class Strategy(ABC):
     needs_target: ClassVar[bool] = False
     needs_onset: ClassVar[bool] = False
     needs_features: ClassVar[bool] = True
+    control: ClassVar[bool] = False
+    target: ClassVar[Target] = "unseen"
     geometries: ClassVar[tuple[Geometry, ...]] = ("vector", "channels", "spd")
 
     def __post_init__(self) -> None:

@@ -89,6 +89,21 @@ class Dataset(ABC):
     def subjects(self) -> tuple[str, ...]:
         """All subjects that are on disk, sorted."""
 
+    @property
+    @abstractmethod
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals and events in its recordings; none where windows come ready-made."""
+
+    @property
+    @abstractmethod
+    def knows_onsets(self) -> bool:
+        """Whether its windows come with their onsets."""
+
+    @property
+    def window_s(self) -> float | None:
+        """Length of windows that come ready-made, seconds; None where it is not known, or where a study cuts them."""
+        return None
+
     @abstractmethod
     def fingerprint(self, subject: str) -> str:
         """SHA-256, in hex, of all that determines this subject's data (file contents, or simulation parameters)."""
@@ -122,6 +137,11 @@ class Dataset(ABC):
 
 class RecordingDataset(Dataset):
     """A data set of raw recordings, read lazily, subject by subject."""
+
+    @property
+    def knows_onsets(self) -> bool:
+        """A recording has a start."""
+        return True
 
     @abstractmethod
     def read(self, subject: str) -> Sequence[Recording]:

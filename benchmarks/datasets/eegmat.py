@@ -77,6 +77,11 @@ class Eegmat(RecordingDataset):
             ),
         }
 
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Scalp and heart."""
+        return ("eeg", "ecg")
+
     def subjects(self) -> tuple[str, ...]:
         """Subjects with at least one file, sorted."""
         names = (_FILE.fullmatch(file.name) for file in self._root.iterdir())

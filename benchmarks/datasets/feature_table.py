@@ -121,6 +121,16 @@ class FeatureTable(Dataset):
         """The one task, named after the label's column."""
         return {self._column["label"]: Task(classes=self._content.classes, cut=_no_recordings)}
 
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """None: its windows come ready-made."""
+        return ()
+
+    @property
+    def knows_onsets(self) -> bool:
+        """Whether a column says when a window starts."""
+        return "onset" in self._column
+
     def subjects(self) -> tuple[str, ...]:
         """Subjects of the file, sorted: by number if all of them are numbers."""
         names = {str(name) for name in self._content.rows["subject"]}

@@ -165,6 +165,11 @@ class Simulated(RecordingDataset):
         """The one task: which of the two simulated states a trial was in."""
         return {"calm_vs_task": Task(_CLASSES, partial(cut_conditions, classes=_CLASSES))}
 
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Brain and skin."""
+        return ("eeg", "eda")
+
     def subjects(self) -> tuple[str, ...]:
         """Names of the simulated subjects."""
         return self._names

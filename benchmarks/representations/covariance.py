@@ -8,13 +8,13 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from benchmarks.normalization import Geometry
-from benchmarks.representations.contract import Representation
+from benchmarks.representations.contract import SignalRepresentation
 from benchmarks.representations.signals import Band, Order, bandpass, check_band, cut
 from benchmarks.windows import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
-class Covariance(Representation):
+class Covariance(SignalRepresentation):
     """Covariance matrix of the channels, (n, C, C), in the squared unit of the signal.
 
     Parameters
@@ -45,7 +45,7 @@ class Covariance(Representation):
             check_band(self.band_hz, "band_hz")
 
     def __call__(self, signal: FloatArray, sfreq: float, starts: IntArray, length: int) -> FloatArray:
-        """See `Representation`; raises as `bandpass`."""
+        """See `SignalRepresentation`; raises as `bandpass`."""
         from pyriemann.estimation import Covariances
 
         if self.band_hz is not None:

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from benchmarks.normalization import Geometry
-from benchmarks.representations.contract import Representation
+from benchmarks.representations.contract import SignalRepresentation
 from benchmarks.representations.signals import Band, Order, bandpass, check_band, cut
 from benchmarks.windows import FloatArray, IntArray
 
@@ -25,7 +25,7 @@ EEG_BANDS: Mapping[str, Band] = {
 
 
 @dataclass(frozen=True)
-class DifferentialEntropy(Representation):
+class DifferentialEntropy(SignalRepresentation):
     """Differential entropy per channel and band, (n, C, B), in nats.
 
     Of a Gaussian of variance v it is ``0.5 ln(2 pi e v)`` (Shi, Jiao and Lu 2013, doi:10.1109/EMBC.2013.6611075); v is
@@ -55,7 +55,7 @@ class DifferentialEntropy(Representation):
             check_band(band, f"bands.{name}")
 
     def __call__(self, signal: FloatArray, sfreq: float, starts: IntArray, length: int) -> FloatArray:
-        """See `Representation`; raises as `bandpass`."""
+        """See `SignalRepresentation`; raises as `bandpass`."""
         filtered = (bandpass(signal, sfreq, band, self.order) for band in self.bands.values())
         variance = np.stack([cut(one, starts, length).var(axis=-1) for one in filtered], axis=-1)
         with np.errstate(divide="ignore"):

@@ -21,7 +21,7 @@ from benchmarks.normalization import Geometry, Normalization, SubjectUnlabelled,
 from benchmarks.preprocessing import Preprocessing
 from benchmarks.recipe import Recipe, WindowLength
 from benchmarks.recording import Recording, Task
-from benchmarks.representations.contract import Representation
+from benchmarks.representations.contract import SignalRepresentation
 from benchmarks.representations.differential_entropy import DifferentialEntropy
 from benchmarks.representations.raw import RawWindows
 from benchmarks.windows import FloatArray, IntArray
@@ -192,7 +192,7 @@ def test_subjects_that_differ_in_channels() -> None:
         build_cohort(Clinic(channels={"A": 2, "B": 3}), None, None, RECIPE, None)
 
 
-class Own(Representation):
+class Own(SignalRepresentation):
     """A user's representation that does not say what it depends on."""
 
     geometry: ClassVar[Geometry] = "vector"

@@ -16,7 +16,7 @@ from benchmarks.preprocessing import Preprocessing
 from benchmarks.quality import Treatment
 from benchmarks.recipe import Recipe, WindowLength
 from benchmarks.recording import Recording
-from benchmarks.representations.contract import Representation
+from benchmarks.representations.contract import Representation, SignalRepresentation
 from benchmarks.representations.differential_entropy import DifferentialEntropy
 from benchmarks.representations.raw import RawWindows
 from benchmarks.windows import FloatArray, IntArray
@@ -24,7 +24,7 @@ from tests.benchmarks.recordings import noise, raw_of, recording_of, task_of
 
 
 @dataclass(frozen=True)
-class SampleNumbers(Representation):
+class SampleNumbers(SignalRepresentation):
     """First and last sample of each window, as the signal's one channel counts them."""
 
     geometry: ClassVar[Geometry] = "vector"

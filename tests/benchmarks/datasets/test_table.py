@@ -20,7 +20,7 @@ from benchmarks.normalization import Geometry
 from benchmarks.parts import build, find
 from benchmarks.preprocessing import Preprocessing
 from benchmarks.recipe import Recipe, WindowLength
-from benchmarks.representations.contract import Representation
+from benchmarks.representations.contract import SignalRepresentation
 from benchmarks.windows import FloatArray, IntArray
 from tests.benchmarks.datasets.edf_files import write_eegmat_subject
 
@@ -49,7 +49,7 @@ EXAMPLES: Mapping[str, Callable[[Places], Mapping[str, Any]]] = {
 """Writes the data of two subjects, and returns the values of the study file."""
 
 
-class Mean(Representation):
+class Mean(SignalRepresentation):
     """Mean of each channel."""
 
     geometry: ClassVar[Geometry] = "vector"

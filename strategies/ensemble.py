@@ -1,0 +1,31 @@
+"""Several predictors that speak as one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.predictions import Predictions
+from benchmarks.windows import Windows
+from strategies.contract import Predictor
+
+
+@dataclass(frozen=True, eq=False)
+class Ensemble:
+    """The mean probability of the predictors of several people.
+
+    Parameters
+    ----------
+    members : mapping of str to Predictor
+        At least one, by the subject that it was learned from.
+    """
+
+    members: Mapping[str, Predictor]
+
+    def predict(self, windows: Windows, subject: str | None = None) -> Predictions:
+        """Class probabilities (n, K): of `subject`'s own predictor where it is a member, else the mean of all."""
+        own = None if subject is None else self.members.get(subject)
+        asked = list(self.members.values()) if own is None else [own]
+        return Predictions(np.mean([member.predict(windows).probabilities for member in asked], axis=0))
