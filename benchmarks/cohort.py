@@ -48,6 +48,8 @@ class Cohort:
         Whether no person ever was in it.
     length_s : float or None
         Length of a window, seconds; None where a data set of ready-made windows does not say.
+    sources : tuple of str
+        Signals and events that the windows were made of; none where they come ready-made.
     """
 
     dataset: str
@@ -59,6 +61,7 @@ class Cohort:
     fingerprint: str
     simulated: bool
     length_s: float | None = None
+    sources: tuple[str, ...] = ()
 
     def missing_classes(self) -> dict[str, tuple[str, ...]]:
         """Classes of which a subject has no window, by subject; subjects that have all are not listed."""
@@ -125,6 +128,7 @@ def build_cohort(
         fingerprint=digest(list(keys.values())),
         simulated=dataset.card.simulated,
         length_s=dataset.window_s if recipe is None else recipe.windows.length_s,
+        sources=() if recipe is None else recipe.representation.sources(recipe.signal),
     )
 
 

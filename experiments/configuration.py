@@ -49,6 +49,8 @@ class Configuration:
         What was chosen for representation, normalization, encoder, objective, strategy (``none``: not used).
     transductive : bool
         Whether unlabelled windows of the scored subject are used.
+    control : bool
+        Whether it shows what can be told without the physiology in question.
     """
 
     label: str
@@ -56,6 +58,7 @@ class Configuration:
     representation: Representation | None
     choices: Mapping[str, Choice]
     transductive: bool
+    control: bool
 
     @property
     def described(self) -> dict[str, Any]:
@@ -81,15 +84,15 @@ def describe(part: object) -> Any:
     return part
 
 
-def configurations(study: Study, *, ready_made: bool) -> Iterator[Configuration]:
+def configurations(study: Study, representation: str | None) -> Iterator[Configuration]:
     """Configurations of a study, in the order of its file.
 
     Parameters
     ----------
     study : Study
         Checked study file.
-    ready_made : bool
-        Whether the data set brings its own features, so that there is no representation to choose.
+    representation : str or None
+        The one of the data set, where the study names none; None where a data set brings its own features.
 
     Raises
     ------
@@ -98,11 +101,11 @@ def configurations(study: Study, *, ready_made: bool) -> Iterator[Configuration]
     """
     for name, entry in study.configurations.items():
         for number, choice in enumerate(entry.strategy):
-            yield from _expanded(study, name, entry, number, choice, ready_made)
+            yield from _expanded(study, name, entry, number, choice, representation)
 
 
 def _expanded(
-    study: Study, name: str, entry: ConfigurationChoice, number: int, strategy: Choice, ready_made: bool
+    study: Study, name: str, entry: ConfigurationChoice, number: int, strategy: Choice, default: str | None
 ) -> Iterator[Configuration]:
     where = f"configurations.{name}"
     part = find(strategy.name, STRATEGIES, "strategy", Strategy)
@@ -110,13 +113,17 @@ def _expanded(
     for field in (*PARTS, "training"):
         if getattr(entry, field) is not None and field not in takes:
             raise StudyError(f"{where}.{field}: strategy {strategy.name} takes no {field}; remove it.")
-    if ready_made and entry.representation is not None:
+    if default is None and entry.representation is not None:
         raise StudyError(f"{where}.representation: this data set brings its own features; remove it.")
 
-    varied = {field: _alternatives(study, entry, field, part) if field in takes else (NONE,) for field in PARTS}
+    normalization = "stream" if part.sequential else "training"
+    defaults = {**DEFAULT_PARTS, "normalization": normalization}
+    varied = {
+        field: _alternatives(study, entry, field, defaults[field]) if field in takes else (NONE,) for field in PARTS
+    }
+    shown = (NONE,) if default is None else _alternatives(study, entry, "representation", default)
     # A strategy that never looks at the windows would give the same numbers for each representation.
-    shown = _alternatives(study, entry, "representation", part)
-    varied["representation"] = (NONE,) if ready_made else (shown if part.needs_features else shown[:1])
+    varied["representation"] = shown if part.needs_features else shown[:1]
 
     for combination in itertools.product(*varied.values()):
         choices = dict(zip(varied, combination, strict=True))
@@ -128,21 +135,21 @@ def _expanded(
         if "training" in takes:
             values = study.training if entry.training is None else entry.training
             built["training"] = build(Training, {}, values or {}, f"{where}.training")
-        representation = _representation(choices["representation"], where)
+        made_of = _representation(choices["representation"], where)
         made = build(part, built, strategy.values, f"{where}.strategy")
-        _check_geometry(part, representation, where)
+        _check_geometry(part, made_of, where)
         mode = built.get("normalization")
         yield Configuration(
             label="/".join([name, *_told(entry.strategy, number), *_varied(varied, choices)]),
             strategy=made,
-            representation=representation,
+            representation=made_of,
             choices={**choices, "strategy": strategy},
             transductive=part.needs_target or (mode is not None and mode.transductive),
+            control=part.control or (made_of is not None and made_of.control),
         )
 
 
-def _alternatives(study: Study, entry: ConfigurationChoice, field: str, part: type[Strategy]) -> tuple[Choice, ...]:
-    default = DEFAULT_PARTS.get(field, "stream" if part.sequential else "training")
+def _alternatives(study: Study, entry: ConfigurationChoice, field: str, default: str) -> tuple[Choice, ...]:
     return getattr(entry, field) or getattr(study, field) or (Choice(name=default),)
 
 

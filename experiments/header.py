@@ -25,6 +25,8 @@ class Header:
         True where no person ever was in the cohort.
     notes : tuple of str
         Lines under the table: preprocessing, windows, left-out subjects, unusable signals.
+    controls : tuple of str
+        Labels of the configurations that show what can be told without the physiology in question.
     """
 
     study: str
@@ -38,3 +40,4 @@ class Header:
     level: str
     simulated: bool
     notes: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from benchmarks.cohort import Cohort
 from clients.training import class_counts
+from experiments.controls import left_out
 from experiments.plan import Plan
 
 
@@ -14,6 +15,7 @@ def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
     return (
         *_data(plan, cohorts[0]),
         *_left_out(plan),
+        *_controls(plan),
         *(line for cohort in _distinct(cohorts) for line in _signals(cohort)),
         *_validation(plan),
     )
@@ -36,6 +38,13 @@ def _left_out(plan: Plan) -> Iterator[str]:
         yield f"Left out by the study: {', '.join(plan.study.exclude)}."
 
 
+def _controls(plan: Plan) -> Iterator[str]:
+    if absent := left_out(plan.study, plan.dataset):
+        yield f"Controls that the study leaves out: {', '.join(absent)}."
+    if plan.dataset.default_signal is None and not plan.dataset.knows_onsets:
+        yield "No control of time: the table does not say when its windows start (onset)."
+
+
 def _distinct(cohorts: tuple[Cohort, ...]) -> list[Cohort]:
     """One cohort for each set of reports: representations of one signal mostly share theirs."""
     distinct: list[Cohort] = []
@@ -49,14 +58,17 @@ def _signals(cohort: Cohort) -> Iterator[str]:
     flawed = [report for report in cohort.reports if report.unusable]
     if flawed:
         dropped = sum(report.dropped for report in flawed)
+        imputed = sum(report.imputed for report in flawed)
+        more = f", {imputed} with features imputed from the training subjects" if imputed else ""
         whose = ", ".join(f"{report.subject} {_counts(report.unusable)}" for report in flawed)
-        yield f"Unusable windows, {dropped} of them left out: {whose}."
+        of = f" of {', '.join(cohort.sources)}" if cohort.sources else ""
+        yield f"Unusable windows{of}, {dropped} of them left out{more}: {whose}."
     for subject, absent in cohort.missing_classes().items():
         yield f"{subject} has no window of {', '.join(absent)}."
 
 
 def _counts(unusable: Mapping[str, int]) -> str:
-    return " ".join(f"{count} {reason}" for reason, count in sorted(unusable.items()))
+    return " + ".join(f"{count} {reason}" for reason, count in sorted(unusable.items()))
 
 
 def _validation(plan: Plan) -> Iterator[str]:

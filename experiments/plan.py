@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from benchmarks.cohort import choose_subjects
@@ -22,9 +22,10 @@ from benchmarks.recording import Task
 from benchmarks.source import source_digest
 from experiments.cell import Job
 from experiments.configuration import Configuration, configurations, describe
+from experiments.controls import control_study
 from experiments.provenance import versions, versions_of
 from experiments.records import CellRecord, Level
-from experiments.study import ConfigurationChoice, Study
+from experiments.study import Study
 
 MAJORITY = "majority"
 
@@ -69,10 +70,8 @@ class Plan:
         )
         self.preprocessing: Preprocessing = build(Preprocessing, {}, study.preprocessing, "preprocessing")
         self.subjects = choose_subjects(self.dataset, self.task_name, study.subjects, study.exclude)
-        ready_made = self.dataset.default_signal is None
-        self.windows = self._windows(ready_made)
-        self.configurations = tuple(configurations(_with_reference(study), ready_made=ready_made))
-        self._check_distinct()
+        self.windows = self._windows(self.dataset.default_signal is None)
+        self.configurations = self._with_controls()
         self.reference = self._reference()
         self.metrics = _metrics(study.metric, study.level)
         # Too few subjects for the protocol or the validation shows now, not after the representation is computed.
@@ -91,24 +90,47 @@ class Plan:
         windows: WindowLength = build(WindowLength, {}, self.study.windows, "windows")
         return windows
 
-    def _check_distinct(self) -> None:
+    def _with_controls(self) -> tuple[Configuration, ...]:
+        """The study's configurations, behind the controls that it does not hold already."""
+        default = None if self.dataset.default_signal is None else self.dataset.default_representation
+        own = {_content(one): one for one in self._distinct(configurations(self.study, default))}
+        labels = {one.label for one in own.values()}
+        controls = [
+            replace(one, label=f"{one.label} (control)") if one.label in labels else one
+            for one in configurations(control_study(self.study, self.dataset), default)
+            if _content(one) not in own
+        ]
+        return (*controls, *own.values())
+
+    @staticmethod
+    def _distinct(made: Iterable[Configuration]) -> Iterator[Configuration]:
         met: dict[str, str] = {}
-        for configuration in self.configurations:
-            content = digest([configuration.strategy, configuration.representation])
+        for configuration in made:
+            content = _content(configuration)
             if content in met:
                 raise StudyError(
                     f"configurations: {met[content]!r} and {configuration.label!r} are the same in all that determines "
                     f"their numbers; remove one."
                 )
             met[content] = configuration.label
+            yield configuration
 
     def _reference(self) -> str:
         labels = [configuration.label for configuration in self.configurations]
         if self.study.reference is None:
-            return next(c.label for c in self.configurations if c.choices["strategy"].name == MAJORITY)
+            controls = [c.label for c in self.configurations if c.control]
+            majority = [c.label for c in self.configurations if c.choices["strategy"].name == MAJORITY]
+            if not [*majority, *controls]:
+                raise StudyError("reference: must be given, since the study leaves all controls out.")
+            return [*majority, *controls][0]
         if self.study.reference not in labels:
             raise StudyError(
                 f"reference: no configuration {self.study.reference!r}. {nearest(self.study.reference, labels)}"
+            )
+        if next(c for c in self.configurations if c.label == self.study.reference).strategy.target == "seen":
+            raise StudyError(
+                f"reference: {self.study.reference} learns from the scored people themselves and is scored on other "
+                f"windows than the rest, so nothing can be compared with it."
             )
         return self.study.reference
 
@@ -116,13 +138,16 @@ class Plan:
         """How the windows of a configuration are made; None where the data set brings them."""
         if configuration.representation is None or self.windows is None:
             return None
-        return Recipe(
-            signal=self.study.signal or self.dataset.default_signal or "",
-            preprocessing=self.preprocessing,
-            windows=self.windows,
-            representation=configuration.representation,
-            treatment=self.study.quality or "drop",
-        )
+        representation = configuration.representation
+        values = {
+            "signal": self.study.signal or self.dataset.default_signal,
+            # What it does not use is not part of it: one cohort then serves studies that differ in that.
+            "preprocessing": Preprocessing() if representation.as_recorded else self.preprocessing,
+            "windows": self.windows,
+            "representation": representation,
+        }
+        made: Recipe = build(Recipe, values, {"treatment": self.study.quality or "drop"}, "quality")
+        return made
 
     @cached_property
     def data_fingerprint(self) -> str:
@@ -134,13 +159,14 @@ class Plan:
         """All cells, lazily, configuration after configuration."""
         for configuration in self.configurations:
             shared = self._determinants(configuration)
-            strategy = configuration.strategy
-            seeds = self.study.seeds if strategy.stochastic else (0,)
-            streams = range(self.study.orders if strategy.sequential else 1)
+            streams = range(self.study.orders if configuration.strategy.sequential else 1)
             for fold in self.protocol.folds(self.subjects):
                 for stream in streams:
-                    for seed in seeds:
+                    for seed in self._seeds(configuration):
                         yield Cell(configuration, fold, seed, stream, digest([shared, fold, seed, stream]))
+
+    def _seeds(self, configuration: Configuration) -> tuple[int, ...]:
+        return self.study.seeds if configuration.strategy.stochastic else (0,)
 
     def _determinants(self, configuration: Configuration) -> str:
         """Digest of all that determines a cell besides fold, seed and order."""
@@ -174,7 +200,14 @@ class Plan:
             validation_subjects=self.validation_subjects(cell.configuration),
             metrics=self.metrics,
             curve_metrics=curve,
+            keep_model=self._keeps_model(cell),
         )
+
+    def _keeps_model(self, cell: Cell) -> bool:
+        """One fitted predictor a fold is kept, of the first seed and order: what a tracker can offer for new people."""
+        configuration = cell.configuration
+        first = cell.seed == self._seeds(configuration)[0] and cell.stream == 0
+        return first and not configuration.control and configuration.strategy.target == "unseen"
 
     def record(self, cell: Cell, commit: str) -> CellRecord:
         """What the results file keeps of a cell besides its scores."""
@@ -207,13 +240,9 @@ class Plan:
         )
 
 
-def _with_reference(study: Study) -> Study:
-    """The study with a majority configuration to compare with, if it names no reference and holds none."""
-    names = {choice.name for entry in study.configurations.values() for choice in entry.strategy}
-    if study.reference is not None or MAJORITY in names:
-        return study
-    majority = ConfigurationChoice.model_validate({"strategy": MAJORITY})
-    return study.model_copy(update={"configurations": {"majority": majority, **study.configurations}})
+def _content(configuration: Configuration) -> str:
+    """Digest of what tells one configuration's numbers from another's in the same study."""
+    return digest([configuration.strategy, configuration.representation])
 
 
 def _metrics(primary: str, level: Level) -> Mapping[Level, Mapping[str, Metric]]:

@@ -93,8 +93,8 @@ class PredictionRecord:
 class Outcome:
     """What computing a cell gave: scores and predictions, or the cause of its failure.
 
-    ``model`` is the fitted predictor as `strategies.archives` packs it; None where it was not asked for, or is of a kind
-    that cannot be written without running code when it is read.
+    ``model`` is the fitted predictor as `strategies.archives` packs it; None where it was not asked for, or is of a
+    kind that cannot be read without running code.
     """
 
     scores: Sequence[ScoreRecord]

@@ -17,6 +17,7 @@ from experiments.configuration import Configuration
 from experiments.folders import Folders
 from experiments.header import Header
 from experiments.live import LivePublisher
+from experiments.lock import only_run
 from experiments.notes import notes_of
 from experiments.plan import Cell, Plan
 from experiments.provenance import git_commit
@@ -83,30 +84,45 @@ def run(
     UnseenError
         Data, results folder or Ray are not usable. What was finished before is kept.
     """
-    # Before the results file is made: data that cannot be used leave none behind.
-    cohorts = _cohorts(plan, cache, console)
-    with Results(folders.results(plan.study.study)) as results:
-        header = header_of(plan, tuple(cohorts.values()))
-        cells = list(plan.cells())
-        results.set_plan(header, [cell.digest for cell in cells])
-        finished = results.finished()
-        commit = git_commit()
-        results.relabel(plan.record(cell, commit) for cell in cells if cell.digest in finished)
-        missing = [cell for cell in cells if cell.digest not in finished]
-        publisher = LivePublisher(
-            tracking_uri or folders.tracking_uri,
-            None if tracking_uri else folders.artifacts,
-            header,
-            results.path,
-        )
-        with publisher:
-            started = time.perf_counter()
-            failed = 0
-            if missing:
-                done = len(cells) - len(missing)
-                failed = _compute(plan, missing, done, commit, cohorts, results, publisher, console, workers, address)
-            seconds = time.perf_counter() - started
-        return Report(len(missing), failed, seconds, publisher.seconds + publisher.waited_seconds, publisher.problem)
+    path = folders.results(plan.study.study)
+    with only_run(path):
+        # Before the results file is made: data that cannot be used leave none behind.
+        cohorts = _cohorts(plan, cache, console)
+        with Results(path) as results:
+            return _run(plan, folders, cohorts, results, console, workers, address, tracking_uri)
+
+
+def _run(
+    plan: Plan,
+    folders: Folders,
+    cohorts: Mapping[str, Cohort],
+    results: Results,
+    console: Console,
+    workers: int | None,
+    address: str,
+    tracking_uri: str | None,
+) -> Report:
+    header = header_of(plan, tuple(cohorts.values()))
+    cells = list(plan.cells())
+    results.set_plan(header, [cell.digest for cell in cells])
+    finished = results.finished()
+    commit = git_commit()
+    results.relabel(plan.record(cell, commit) for cell in cells if cell.digest in finished)
+    missing = [cell for cell in cells if cell.digest not in finished]
+    publisher = LivePublisher(
+        tracking_uri or folders.tracking_uri,
+        None if tracking_uri else folders.artifacts,
+        header,
+        results.path,
+    )
+    with publisher:
+        started = time.perf_counter()
+        failed = 0
+        if missing:
+            done = len(cells) - len(missing)
+            failed = _compute(plan, missing, done, commit, cohorts, results, publisher, console, workers, address)
+        seconds = time.perf_counter() - started
+    return Report(len(missing), failed, seconds, publisher.seconds + publisher.waited_seconds, publisher.problem)
 
 
 def header_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> Header:
@@ -123,6 +139,7 @@ def header_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> Header:
         level=plan.study.level,
         simulated=plan.dataset.card.simulated,
         notes=notes_of(plan, cohorts),
+        controls=tuple(configuration.label for configuration in plan.configurations if configuration.control),
     )
 
 

@@ -54,13 +54,10 @@ Alternatives = Annotated[tuple[PartChoice, ...], BeforeValidator(_alternatives),
 
 STUDY_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 
-DEFAULT_PARTS = {
-    "protocol": "loso",
-    "representation": "differential_entropy",
-    "encoder": "mlp",
-    "objective": "cross_entropy",
-}
-"""What a study uses where it names no part; the default normalisation depends on the strategy."""
+DEFAULT_PARTS = {"protocol": "loso", "encoder": "mlp", "objective": "cross_entropy"}
+"""What a study uses where it names no part; the default normalisation depends on the strategy, the default
+representation on the data set.
+"""
 
 
 class Parts(_Strict):
@@ -120,6 +117,7 @@ class Study(Parts):
     metric: str = "balanced_accuracy"
     level: Literal["window", "trial"] = "window"
     reference: str | None = None
+    controls: Annotated[tuple[str, ...], AfterValidator(_distinct)] | None = None
     configurations: Annotated[Mapping[str, ConfigurationChoice], Field(min_length=1)]
 
     def only(self, names: Sequence[str] | None) -> Study:

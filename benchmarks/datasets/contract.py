@@ -70,10 +70,13 @@ class Dataset(ABC):
         Static description.
     default_signal : str or None
         Signal that a study uses when it names none; None where windows come ready-made (`Recipe` not wanted).
+    default_representation : str
+        Representation of recordings where a study names none.
     """
 
     card: ClassVar[Card]
     default_signal: ClassVar[str | None]
+    default_representation: ClassVar[str] = "differential_entropy"
 
     @classmethod
     @abstractmethod

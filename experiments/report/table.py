@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO
@@ -29,8 +29,9 @@ from experiments.statistics import (
     paired_difference,
     summary,
 )
+from strategies.contract import Target
 
-SIMULATED, TRANSDUCTIVE = "sim", "transductive"
+SIMULATED, TRANSDUCTIVE, SEEN, CONTROL, EQUALS_CONTROL = "sim", "transductive", "seen", "control", "= control"
 
 _WIDTH = 118
 _ENDLESS = 10_000
@@ -47,16 +48,25 @@ class Line:
     ----------
     configuration : str
         Its label.
-    simulated, transductive : bool
+    simulated, transductive, control : bool
         Its marks.
+    target : {"unseen", "seen"}
+        Whether the scored people were learned from, in other windows.
     primary : Summary
         The study's metric at the study's level, over held-out subjects.
     macro_f1 : float
         Mean over held-out subjects, at the same level; NaN where it was not scored.
     paired : Paired or None
-        Difference to the reference; None for the reference itself.
+        Difference to the reference; None for the reference itself, and where other windows are scored than its.
     p : float
         p of that difference, Holm-corrected over all comparisons of the study.
+    best_control : str or None
+        Control with the best mean among those that use no more than the configuration does (a transductive control is
+        for transductive ones only); None for controls, and where other windows are scored.
+    to_control : Paired or None
+        Difference to it.
+    p_control : float
+        p of that difference, Holm-corrected over all configurations that are compared with a control.
     compute_s : float
         Processor seconds of all its cells, failed ones included.
     seeds, orders, cells : int
@@ -70,10 +80,16 @@ class Line:
     configuration: str
     simulated: bool
     transductive: bool
+    control: bool
+    target: Target
     primary: Summary
     macro_f1: float
     paired: Paired | None
     p: float
+    best_control: str | None
+    to_control: Paired | None
+    p_control: float
+    lower_is_better: bool
     compute_s: float
     seeds: int
     orders: int
@@ -84,11 +100,27 @@ class Line:
     @property
     def marks(self) -> tuple[str, ...]:
         """Marks that warn a reader, in words."""
-        return (SIMULATED,) * self.simulated + (TRANSDUCTIVE,) * self.transductive
+        return (
+            *(SIMULATED,) * self.simulated,
+            *(TRANSDUCTIVE,) * self.transductive,
+            *(SEEN,) * (self.target == "seen"),
+            *(CONTROL,) * self.control,
+            *(EQUALS_CONTROL,) * (self.to_control is not None and not self.beats_control),
+        )
+
+    @property
+    def beats_control(self) -> bool:
+        """Whether it is significantly better than its best control."""
+        if self.to_control is None:
+            return False
+        better = self.to_control.difference < 0 if self.lower_is_better else self.to_control.difference > 0
+        return better and self.p_control < _ALPHA
 
 
 def subject_means(rows: pd.DataFrame) -> pd.Series:
-    """Score of each held-out subject: its mean over seeds and orders, those without a value left out.
+    """Score of each scored subject: its mean over seeds and orders, those without a value left out.
+
+    A configuration scores people that it learned from (seen) or people that it did not (unseen), never both.
 
     Parameters
     ----------
@@ -100,8 +132,7 @@ def subject_means(rows: pd.DataFrame) -> pd.Series:
     Series
         Values under configuration, level, metric and subject; NaN where no seed has a value.
     """
-    unseen = rows[rows["target"] == "unseen"]
-    means: pd.Series = unseen.groupby(["configuration", "level", "metric", "subject"], sort=True)["value"].mean()
+    means: pd.Series = rows.groupby(["configuration", "level", "metric", "subject"], sort=True)["value"].mean()
     return means
 
 
@@ -118,7 +149,7 @@ def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[L
         Rows of their final predictors.
     """
     means = subject_means(rows)
-    at_level = rows[(rows["target"] == "unseen") & (rows["level"] == header.level)]
+    at_level = rows[rows["level"] == header.level]
     lower_is_better = header.metric in LOWER_IS_BETTER
 
     def values(configuration: str, metric: str) -> pd.Series:
@@ -126,12 +157,17 @@ def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[L
         return means.loc[key] if key in means.index.droplevel("subject") else pd.Series(dtype=float)
 
     scores = {label: values(label, header.metric) for label in header.configurations}
-    paired = {
-        label: None if label == header.reference else _paired(scores[label], scores[header.reference])
+    seen = set(rows.loc[rows["target"] == "seen", "configuration"])
+    transductive = set(cells.loc[cells["transductive"].astype(bool), "configuration"])
+    compared = [label for label in header.configurations if label != header.reference and label not in seen]
+    to_reference = _against(dict.fromkeys(compared, header.reference), scores)
+    best = {
+        label: control
         for label in header.configurations
+        if label not in seen and label not in header.controls
+        if (control := _best_control(header, scores, transductive, label in transductive)) is not None
     }
-    compared = [label for label in header.configurations if label != header.reference]
-    adjusted = dict(zip(compared, holm([_p(paired[label]) for label in compared]), strict=True))
+    to_control = _against(best, scores)
 
     lines = []
     for label in header.configurations:
@@ -139,15 +175,23 @@ def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[L
         unvalued = at_level[(at_level["configuration"] == label) & at_level["value"].isna()]
         told = unvalued[unvalued["metric"].isin([header.metric, _SECONDARY])]
         secondary = values(label, _SECONDARY).dropna()
+        paired, p = to_reference.get(label, (None, math.nan))
+        versus, p_control = to_control.get(label, (None, math.nan))
         lines.append(
             Line(
                 configuration=label,
                 simulated=header.simulated,
-                transductive=bool(mine["transductive"].any()),
+                transductive=label in transductive,
+                control=label in header.controls,
+                target="seen" if label in seen else "unseen",
                 primary=summary(scores[label].to_numpy(dtype=float), lower_is_better=lower_is_better),
                 macro_f1=float(secondary.mean()) if len(secondary) else math.nan,
-                paired=paired[label],
-                p=adjusted.get(label, math.nan),
+                paired=paired,
+                p=p,
+                best_control=best.get(label),
+                to_control=versus,
+                p_control=p_control,
+                lower_is_better=lower_is_better,
                 compute_s=float(mine["compute_s"].sum()),
                 seeds=int(mine["seed"].nunique()),
                 orders=int(mine["stream"].nunique()),
@@ -157,6 +201,27 @@ def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[L
             )
         )
     return lines
+
+
+def _best_control(
+    header: Header, scores: Mapping[str, pd.Series], transductive: Collection[str], admits_transductive: bool
+) -> str | None:
+    """Control with the best mean, a transductive one only where the configuration is transductive too."""
+    means = {
+        label: float(scores[label].mean())
+        for label in header.controls
+        if admits_transductive or label not in transductive
+        if len(scores[label].dropna())
+    }
+    sign = -1 if header.metric in LOWER_IS_BETTER else 1
+    return max(means, key=lambda label: sign * means[label], default=None)
+
+
+def _against(pairs: Mapping[str, str], scores: Mapping[str, pd.Series]) -> dict[str, tuple[Paired, float]]:
+    """Paired difference of each configuration to another one, with its p Holm-corrected over all of them."""
+    paired = {label: _paired(scores[label], scores[other]) for label, other in pairs.items()}
+    adjusted = holm([one.p for one in paired.values()])
+    return {label: (one, p) for (label, one), p in zip(paired.items(), adjusted, strict=True)}
 
 
 def render(header: Header, lines: Sequence[Line]) -> Group:
@@ -191,7 +256,7 @@ class _Lines:
             label, marks = line.configuration, " ".join(line.marks)
             label = label.replace("/", "/\n") if fold else label
             names = ["\n".join(filter(None, (label, marks)))] if marks_below else [label, marks]
-            table.add_row(*map(Text, (*names, *_numbers(line))))
+            table.add_row(*map(Text, (*names, *_numbers(line, self._header.reference))))
         return table
 
 
@@ -206,10 +271,6 @@ def _paired(mine: pd.Series, reference: pd.Series) -> Paired:
     return paired_difference(
         mine.loc[subjects].to_numpy(dtype=np.float64), reference.loc[subjects].to_numpy(dtype=np.float64)
     )
-
-
-def _p(paired: Paired | None) -> float:
-    return math.nan if paired is None else paired.p
 
 
 def _counted(texts: pd.Series) -> Mapping[str, int]:
@@ -230,14 +291,15 @@ def _title(header: Header) -> Text:
     return Text("\n".join(filter(None, (header.question, told))), style="bold")
 
 
-def _numbers(line: Line) -> tuple[str, ...]:
+def _numbers(line: Line, reference: str) -> tuple[str, ...]:
     paired = line.paired
+    nothing = "ref." if line.configuration == reference else ""
     return (
         str(line.primary.n),
         _main(line),
         _number(line.primary.worst),
         _number(line.macro_f1),
-        "ref." if paired is None else _number(paired.difference, signed=True),
+        nothing if paired is None else _number(paired.difference, signed=True),
         "" if paired is None else _p_text(line.p),
         f"{line.compute_s:.1f}" if line.compute_s < 1000 else f"{line.compute_s:.0f}",
     )
@@ -286,6 +348,7 @@ def _footer(header: Header, lines: Sequence[Line]) -> Iterator[str]:
         yield f"{SIMULATED}: simulated people, no recording of anybody."
     if any(line.transductive for line in lines):
         yield f"{TRANSDUCTIVE}: unlabelled windows of the scored subject were used."
+    yield from _told_of_controls(lines)
     for line in lines:
         if line.failed:
             yield (
@@ -323,6 +386,25 @@ def _reach(fewest: int, most: int, comparisons: int) -> Iterator[str]:
         yield (
             f"A difference over {_plural(fewest, 'subject')} cannot be significant: the smallest p, before "
             f"correction, is {_p_text(worst)}."
+        )
+
+
+def _told_of_controls(lines: Sequence[Line]) -> Iterator[str]:
+    if any(line.target == "seen" for line in lines):
+        yield (
+            f"{SEEN}: learned from the scored person's own earlier windows, scored on later ones: an upper bound, and "
+            "not compared with the others."
+        )
+    if any(line.control for line in lines):
+        yield f"{CONTROL}: what can be told without the physiology in question (class frequencies, time, movement)."
+    best = {line.best_control for line in lines if line.best_control is not None}
+    if best:
+        means = {line.configuration: _number(line.primary.mean) for line in lines}
+        told = " or ".join(f"{label} ({means[label]})" for label in sorted(best))
+        made = sum(line.to_control is not None for line in lines)
+        yield (
+            f"{EQUALS_CONTROL}: not significantly better than its best control, {told} (paired Wilcoxon, "
+            f"Holm-corrected over {_plural(made, 'comparison')})."
         )
 
 

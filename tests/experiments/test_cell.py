@@ -24,7 +24,8 @@ from benchmarks.windows import Windows
 from clients.encoders.mlp import MLP
 from clients.objectives.cross_entropy import CrossEntropy
 from clients.training import Training
-from experiments.cell import Anonymous, Job, Witness, compute, learning_of
+from experiments.cell import Anonymous, Job, Split, Witness, compute
+from experiments.cell import learning_of as learning_from
 from strategies.contract import Learning, Observer, Predictor, Strategy
 from strategies.pooled import Pooled
 
@@ -85,6 +86,10 @@ def cohort(subjects: int = 4, windows: int = 6, seed: int = 0) -> Cohort:
         "y": y.astype(np.int64),
     }
     return Cohort("toy", "sign", ("rest", "task"), "vector", Windows(x=x, **columns), (), "f", simulated=True)
+
+
+def learning_of(cohort: Cohort, job: Job) -> Learning:
+    return learning_from(cohort, job, Split.of(cohort, job))
 
 
 def job(strategy: Strategy, fold: int = 0, *, subjects: int = 4, seed: int = 0, stream: int = 0) -> Job:

@@ -15,9 +15,11 @@ from experiments.study import Study
 BASE = {"study": "s", "dataset": "simulated", "windows": {"length_s": 4}}
 
 
-def made(entries: dict[str, object], *, ready_made: bool = False, **more: object) -> list[Configuration]:
+def made(
+    entries: dict[str, object], *, default: str | None = "differential_entropy", **more: object
+) -> list[Configuration]:
     study = Study.model_validate({**BASE, **more, "configurations": entries})
-    return list(configurations(study, ready_made=ready_made))
+    return list(configurations(study, default))
 
 
 def labels(entries: dict[str, object], **more: object) -> list[str]:
@@ -87,10 +89,10 @@ def test_a_strategy_that_looks_at_no_window_is_not_repeated_for_what_it_ignores(
 
 
 def test_ready_made_features_have_no_representation() -> None:
-    (one,) = made({"l": {"strategy": "lda"}}, ready_made=True)
+    (one,) = made({"l": {"strategy": "lda"}}, default=None)
     assert one.representation is None
     with pytest.raises(StudyError, match=r"configurations\.l\.representation: .*its own features"):
-        made({"l": {"strategy": "lda", "representation": "raw"}}, ready_made=True)
+        made({"l": {"strategy": "lda", "representation": "raw"}}, default=None)
 
 
 def test_a_users_own_part_is_taken_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ BASE: dict[str, Any] = {
     "dataset": {"name": "simulated", "subjects": 4},
     "windows": {"length_s": 4},
     "protocol": {"name": "loso", "validation_subjects": 1},
+    "controls": ["majority"],
     "configurations": {"lda": {"strategy": "lda"}, "pooled": {"strategy": "pooled"}},
 }
 
@@ -124,7 +125,7 @@ def test_the_reference_is_majority_if_none_is_named_and_it_joins_the_study(tmp_p
     assert [c.label for c in plan(tmp_path).configurations] == ["majority", "lda", "pooled"]
     named = plan(tmp_path, reference="lda")
     assert named.reference == "lda"
-    assert [c.label for c in named.configurations] == ["lda", "pooled"]
+    assert [c.label for c in named.configurations] == ["majority", "lda", "pooled"]
 
 
 def test_subjects_can_be_named_and_left_out(tmp_path: Path) -> None:

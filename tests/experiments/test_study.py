@@ -91,7 +91,7 @@ def test_an_unknown_study_lists_the_shipped_ones_and_suggests_the_nearest() -> N
     [
         ("qualty=drop", "qualty: no such key.*quality.*Did you mean 'quality'"),
         ("configurations.lda.normalisation=training", "configurations.lda.normalisation: no such key.*'normalization'"),
-        ("quality=dropp", "quality: .*'drop', 'keep' or 'fail', found 'dropp'"),
+        ("quality=dropp", "quality: .*'drop', 'keep', 'impute' or 'fail', found 'dropp'"),
         ("seeds=0", "seeds: .*at least 1"),
         ("seeds=[0, 0]", "seeds: .*0 stands twice"),
         ("exclude=[a, a]", "exclude: .*'a' stands twice"),

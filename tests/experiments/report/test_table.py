@@ -81,19 +81,99 @@ def test_seeds_and_orders_are_averaged_for_each_subject_first(tmp_path):
     assert "up to 2 seeds and 2 orders averaged for each" in text_of(study)
 
 
-def test_only_unseen_rows_of_final_predictors_at_the_level_count(tmp_path):
+def test_only_final_rows_at_the_level_count(tmp_path):
     study = SmallStudy(tmp_path / "small.sqlite", header_of("lda"))
     study.add(cell_of("lda", "S00"), outcome_of("S00", 0.75, curve=[0.1, 0.2]))
-    study.add(cell_of("lda", "S01"), outcome_of("S01", 0.25, target="seen"))
     cells, rows = study.frames(final=True)
     rows.loc[rows["level"] == "trial", "value"] = 1.0
-    assert [
+    means = [
         summarise(replace(study.header, level=level), cells, rows)[0].primary.mean for level in ("window", "trial")
-    ] == [
-        0.75,
-        1.0,
     ]
+    assert means == [0.75, 1.0]
     assert subject_means(rows).index.get_level_values("subject").unique().tolist() == ["S00"]
+
+
+# --- controls and seen people ---------------------------------------------------------------------------------------
+
+WEAK = [0.55, 0.6, 0.5, 0.58, 0.62, 0.57, 0.53, 0.6]
+STRONG = [value + 0.2 + 0.01 * number for number, value in enumerate(WEAK)]
+
+
+@pytest.fixture
+def controlled(tmp_path: Path) -> SmallStudy:
+    """Two controls, of which `time` is the better one, a strong configuration, a weak one and a seen one."""
+    header = header_of("majority", "time", "strong", "weak", "personal", controls=("majority", "time"))
+    study = SmallStudy(tmp_path / "small.sqlite", header)
+    mixed = [value + sign * 0.02 for value, sign in zip(WEAK, (1, -1) * 4, strict=True)]
+    study.fill({"majority": [0.5] * 8, "time": WEAK, "strong": STRONG, "weak": mixed})
+    for number in range(8):
+        subject = f"S{number:02d}"
+        study.add(cell_of("personal", subject), outcome_of(subject, 0.9, target="seen"))
+    return study
+
+
+def test_a_configuration_that_does_not_beat_its_best_control_is_marked(controlled):
+    lines = {line.configuration: line for line in lines_of(controlled)}
+    assert {label: line.marks for label, line in lines.items()} == {
+        "majority": ("control",),
+        "time": ("control",),
+        "strong": (),
+        "weak": ("= control",),
+        "personal": ("seen",),
+    }
+    strong = lines["strong"]
+    # All eight differences are positive: the smallest p that eight pairs can give, twice for two comparisons.
+    assert strong.best_control == "time"
+    assert strong.to_control == paired_difference(np.array(STRONG), np.array(WEAK))
+    assert strong.p_control == 2 * 2 / 2**8
+    text = " ".join(text_of(controlled).split())
+    assert "= control: not significantly better than its best control, time (.569)" in text
+    assert "Holm-corrected over 2 comparisons" in text
+
+
+def test_a_configuration_that_is_significantly_worse_than_a_control_does_not_beat_it(controlled):
+    worse = [value - 0.2 - 0.01 * number for number, value in enumerate(WEAK)]
+    controlled.fill({"worse": worse})
+    line = lines_of(controlled, configurations=("majority", "time", "worse"))[2]
+    assert line.p_control < 0.05
+    assert line.marks == ("= control",)
+
+
+def test_a_lower_score_beats_where_lower_is_better(controlled):
+    changes = {"metric": "brier", "configurations": ("majority", "time", "low"), "controls": ("time",)}
+    controlled.fill({"low": [value - 0.2 for value in WEAK]})
+    cells, rows = controlled.frames(final=True)
+    rows["metric"] = rows["metric"].replace("balanced_accuracy", "brier")
+    lines = summarise(replace(controlled.header, **changes), cells, rows)
+    assert lines[2].marks == ()
+
+
+def test_a_transductive_control_is_for_transductive_configurations(tmp_path):
+    labels = ("majority", "movement/own", "inductive", "transductive")
+    study = SmallStudy(tmp_path / "small.sqlite", header_of(*labels, controls=labels[:2]))
+    for label in labels:
+        for number in range(6):
+            cell = cell_of(label, f"S{number:02d}", transductive=label in ("movement/own", "transductive"))
+            study.add(cell, outcome_of(f"S{number:02d}", 0.5 if label == "majority" else 0.8))
+    best = {line.configuration: line.best_control for line in lines_of(study)}
+    assert best == {
+        "majority": None, "movement/own": None, "inductive": "majority", "transductive": "movement/own",
+    }  # fmt: skip
+
+
+def test_scores_of_seen_people_are_shown_and_compared_with_nothing(controlled):
+    line = lines_of(controlled)[4]
+    assert line.primary.mean == pytest.approx(0.9)
+    assert (line.paired, line.to_control, line.best_control) == (None, None, None)
+    text = text_of(controlled)
+    assert row_of(text, "personal")[:3] == ["personal", "seen", "8"]
+    assert "ref." not in row_of(text, "personal")
+    assert "Holm-corrected over 3 comparisons." in " ".join(text.split())
+    assert "an upper bound" in text
+
+
+def test_a_study_without_controls_marks_nothing(study):
+    assert all("= control" not in line.marks and line.best_control is None for line in lines_of(study))
 
 
 def test_the_worst_brier_score_is_the_highest(study):
