@@ -177,7 +177,7 @@ def choose_subjects(
 
 def _key(dataset: Dataset, task: Task, task_name: str, subject: str, recipe: Recipe | None) -> dict[str, Any]:
     """All that determines the windows of a subject."""
-    parts = [dataset] if recipe is None else [dataset, recipe.representation]
+    modules = () if recipe is None else recipe.representation.modules
     return {
         "dataset": dataset.card.name,
         "subject": subject,
@@ -185,7 +185,7 @@ def _key(dataset: Dataset, task: Task, task_name: str, subject: str, recipe: Rec
         "task": task_name,
         "classes": task.classes,
         "recipe": recipe,
-        "source": source_digest([__name__, *(type(part).__module__ for part in parts)]),
+        "source": source_digest([__name__, type(dataset).__module__, *modules]),
         "versions": installed(_LIBRARIES),
     }
 

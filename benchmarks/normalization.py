@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 import numpy as np
 
+from benchmarks.archive import Archive, Unarchivable, archived, restored
 from benchmarks.errors import LearningError
 from benchmarks.windows import FloatArray, Windows
 
@@ -75,12 +77,15 @@ class Moments(Statistics):
         return Moments(count, mean, squares)
 
     def transform(self) -> Transform:
-        """Standard score; a feature that never varies is only centred, and a missing one takes the mean, zero."""
+        """Standard score; a feature that never varies is only centred, and a missing one takes the mean, zero.
+
+        A feature that no window has is zero for everyone: there is nothing to score it against.
+        """
         scale = np.sqrt(self.squares / np.maximum(self.count, 1))
         # Rounding leaves a constant feature with a tiny spread; dividing by that would blow noise up.
         scale[scale <= 1e-12 * np.abs(self.mean)] = 1.0
-        mean = self.mean
-        return lambda x: completed((x - mean) / scale)
+        scale[self.count == 0] = np.inf
+        return StandardScore(self.mean, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +123,69 @@ class Covariances(Statistics):
                 f"{np.sum(~definite)} of {len(definite)} covariance matrices are not positive definite: channels "
                 f"depend on each other (an average reference, a dead one). Use a shrinkage estimator (oas), or fewer."
             )
-        whitener = invsqrtm(mean_riemann(self.matrices))
-        return lambda x: whitener @ x @ whitener
+        return Congruence(invsqrtm(mean_riemann(self.matrices)))
+
+
+@dataclass(frozen=True, eq=False)
+class StandardScore:
+    """Map from values to how many `scale` they lie above `mean`; a missing one takes the mean, zero.
+
+    Parameters
+    ----------
+    mean, scale : ndarray
+        Shaped to broadcast against one window.
+    """
+
+    mean: FloatArray
+    scale: FloatArray
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """Standard scores of windows (n, ...)."""
+        return completed((x - self.mean) / self.scale)
+
+    def archive(self) -> Archive:
+        """See `Archivable`."""
+        return Archive("standard_score", arrays={"mean": self.mean, "scale": self.scale})
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> StandardScore:
+        """See `Archivable`."""
+        del trusted
+        return cls(archive.array("mean"), archive.array("scale"))
+
+
+@dataclass(frozen=True, eq=False)
+class Congruence:
+    """Map from matrices X to W X W.
+
+    Parameters
+    ----------
+    whitener : ndarray, shape (C, C)
+        W, symmetric.
+    """
+
+    whitener: FloatArray
+
+    def __call__(self, x: FloatArray) -> FloatArray:
+        """Matrices (n, C, C)."""
+        return self.whitener @ x @ self.whitener
+
+    def archive(self) -> Archive:
+        """See `Archivable`."""
+        return Archive("congruence", arrays={"whitener": self.whitener})
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> Congruence:
+        """See `Archivable`."""
+        del trusted
+        return cls(archive.array("whitener", 2))
+
+
+TRANSFORMS: Mapping[str, str] = {
+    "standard_score": "benchmarks.normalization:StandardScore",
+    "congruence": "benchmarks.normalization:Congruence",
+}
+"""Maps that can be archived, by kind."""
 
 
 def completed(x: FloatArray) -> FloatArray:
@@ -167,6 +233,16 @@ class Identity(Normalizer):
             )
         return windows.x
 
+    def archive(self) -> Archive:
+        """See `Archivable`."""
+        return Archive("identity")
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> Identity:
+        """See `Archivable`."""
+        del archive, trusted
+        return cls()
+
 
 class Shared(Normalizer):
     """One map for all subjects, from the statistics of those that were learned from; the identity before the first."""
@@ -183,6 +259,38 @@ class Shared(Normalizer):
         """See `Normalizer`."""
         return self._transform(windows.x)
 
+    def archive(self) -> Archive:
+        """The map alone, which is what `Fixed` has: statistics may be all the matrices that were met."""
+        if self._statistics is None:
+            raise Unarchivable("A normaliser that has met nobody has nothing to tell.")
+        return Fixed(self._transform).archive()
+
+
+@dataclass(frozen=True, eq=False)
+class Fixed(Normalizer):
+    """One map for all subjects, that learns no more: what an archive keeps of `Shared`.
+
+    Parameters
+    ----------
+    transform : callable
+        From windows (n, ...) to windows.
+    """
+
+    transform: Transform
+
+    def __call__(self, windows: Windows) -> FloatArray:
+        """See `Normalizer`."""
+        return self.transform(windows.x)
+
+    def archive(self) -> Archive:
+        """See `Archivable`."""
+        return Archive("fixed", parts={"transform": archived(self.transform, TRANSFORMS)})
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> Fixed:
+        """See `Archivable`."""
+        return cls(restored(archive.part("transform"), TRANSFORMS, "map of a normaliser", trusted))
+
 
 class Own(Normalizer):
     """Each subject by the statistics of its own windows in the call, without their labels: transductive."""
@@ -197,6 +305,24 @@ class Own(Normalizer):
             mine = windows.subject == subject
             x[mine] = STATISTICS[self._geometry](windows.x[mine]).transform()(windows.x[mine])
         return x
+
+    def archive(self) -> Archive:
+        """See `Archivable`."""
+        return Archive("own", {"geometry": self._geometry})
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> Own:
+        """See `Archivable`."""
+        del trusted
+        return cls(archive.value("geometry", Geometry))
+
+
+NORMALIZERS: Mapping[str, str] = {
+    "identity": "benchmarks.normalization:Identity",
+    "fixed": "benchmarks.normalization:Fixed",
+    "own": "benchmarks.normalization:Own",
+}
+"""Normalisers that can be archived, by kind."""
 
 
 class Normalization(ABC):

@@ -142,6 +142,8 @@ def _check(value: Any, hint: Any, where: str) -> Any:
         first = error.errors()[0]
         place = ".".join([where, *map(str, first["loc"])])
         raise StudyError(f"{place}: {first['msg'].lower()}, found {first['input']!r}.") from error
+    except StudyError as error:
+        raise StudyError(f"{where}: {error}") from error
 
 
 _CONFIG = ConfigDict(arbitrary_types_allowed=True)

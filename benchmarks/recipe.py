@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -15,8 +15,8 @@ from benchmarks.parts import nearest
 from benchmarks.preprocessing import Preprocessing
 from benchmarks.quality import BoolArray, SignalReport, SubjectWindows, Treatment, unusable_windows
 from benchmarks.recording import Recording, Task, Trial
-from benchmarks.representations.contract import Intervals, Representation, Signal, Sources
-from benchmarks.windows import FloatArray, IntArray, Windows, concatenate
+from benchmarks.representations.contract import Intervals, Representation, Represented, Signal, Sources
+from benchmarks.windows import FloatArray, Windows, concatenate
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -49,7 +49,8 @@ class Recipe:
     representation : Representation
         What is computed of each window.
     treatment : {"drop", "keep", "impute", "fail"}
-        What happens to windows with flat, clipped or missing samples, or with features that cannot be computed.
+        What happens to windows with flat, clipped or missing samples, or with features that cannot be computed. Kept
+        are only those that are wholly finite; imputed are only missing features (NaN), of signals without a flaw.
 
     Raises
     ------
@@ -66,16 +67,22 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.treatment == "impute" and self.representation.geometry != "vector":
             raise ValueError(
-                f"quality: impute is for vectors of features; {type(self.representation).__name__} is none. Use drop."
+                f"impute is for vectors of features, and {type(self.representation).__name__} gives none. Use drop."
             )
 
     def __call__(self, recordings: Sequence[Recording], task: Task) -> SubjectWindows:
-        """Windows of one subject: every window lies wholly inside one trial, to the nearest sample.
+        """Windows of one subject: each lies wholly inside one trial and inside all signals, to the nearest sample.
+
+        Where several signals are read, the one of the lowest rate sets the grid: a window starts at one of its samples
+        and lasts a whole number of them. The grid of a trial starts with the trial; windows that a signal does not
+        cover are left out. So signals that are there all through a trial have the same windows, whichever of them are
+        read, if the trial's start, and the windows' length and step, are whole numbers of the slowest one's samples;
+        else all three are rounded to them.
 
         Raises
         ------
         DataError
-            The signal is not there, a window is longer than a trial, or the task finds no trial.
+            A signal is not there, a window is longer than a trial, or the task finds no trial.
         SignalError
             Windows are unusable and the treatment is ``"fail"``, or none is left.
         StudyError
@@ -97,10 +104,10 @@ class Recipe:
         if not any(len(windows) for windows in usable):
             raise SignalError(
                 f"{subject}: signal {self._told!r} has no usable window ({told}). Leave the subject out, use other "
-                f"channels, or let the study keep such windows (never those with missing samples)."
+                f"channels, or let the study keep such windows (never those with missing samples) or impute features."
             )
         windows = concatenate(usable)
-        imputed = int(np.isnan(windows.x.reshape(len(windows), -1)).any(axis=1).sum())
+        imputed = int(np.isnan(_rows(windows.x)).any(axis=1).sum())
         return SubjectWindows(windows, SignalReport(subject, total, counts, total - len(windows), imputed))
 
     @property
@@ -109,28 +116,17 @@ class Recipe:
 
     def _cut(self, recording: Recording, trials: Sequence[Trial]) -> _Piece:
         sources = self._sources(recording)
-        onsets, length_s, owner = self._onsets(trials, recording.subject, sources)
-        flaws = self._flaws(recording, onsets, length_s)
-        usable = np.flatnonzero(~self._refused(flaws, len(onsets)))
-        if not len(usable):
-            return _Piece(len(onsets), flaws, None)
-        made = self.representation.represent(sources, onsets[usable], length_s)
-        for reason, mask in made.missing.items():
-            flaws.setdefault(reason, np.zeros(len(onsets), dtype=bool))[usable] |= mask
-        # No encoder can learn from what is not finite, so "keep" leaves that out as well; only NaN can be imputed.
-        flat = made.x.reshape(len(usable), -1)
-        finite = np.isfinite(flat) | ((self.treatment == "impute") & np.isnan(flat))
-        taken = finite.all(axis=1)
-        usable, x = usable[taken], made.x[taken]
-        windows = Windows(
-            x=x,
-            subject=np.full(len(usable), recording.subject),
-            session=np.full(len(usable), recording.session),
-            trial=np.array([trial.name for trial in trials])[owner[usable]],
-            onset=onsets[usable],
-            y=np.array([trial.label for trial in trials], dtype=np.int64)[owner[usable]],
-        )
-        return _Piece(len(onsets), flaws, windows)
+        cut, onsets_s, length_s = self._windows(recording, trials, sources)
+        flaws = self._flaws(recording, sources, onsets_s, length_s)
+        refused = [mask for reason, mask in flaws.items() if self.treatment != "keep" or reason == "nan"]
+        clean = np.flatnonzero(~_any(refused, len(cut)))
+        if not len(clean):
+            return _Piece(len(cut), flaws, None)
+        made = self.representation.represent(sources, onsets_s[clean], length_s)
+        for reason, mask in _reasons(made).items():
+            flaws.setdefault(reason, np.zeros(len(cut), dtype=bool))[clean] |= mask
+        taken = self._taken(made.x)
+        return _Piece(len(cut), flaws, replace(cut.select(clean[taken]), x=made.x[taken]))
 
     def _sources(self, recording: Recording) -> Sources:
         """What the representation reads: signals as recorded or preprocessed, in memory, and events."""
@@ -151,49 +147,63 @@ class Recipe:
             raise DataError(f"{recording.subject}: {', '.join(events)} alone give no time to cut windows by.")
         return Sources(signals, events)
 
-    def _onsets(self, trials: Sequence[Trial], subject: str, sources: Sources) -> tuple[FloatArray, float, IntArray]:
-        """Start of each window (n,), length of a window, both in s, and the index of the trial of each window (n,)."""
-        # The slowest signal sets the grid, so that a window is as near as can be to the same time in all.
+    def _windows(
+        self, recording: Recording, trials: Sequence[Trial], sources: Sources
+    ) -> tuple[Windows, FloatArray, float]:
+        """All windows, not yet represented (n, 0); start of each (n,), and length of one, in s."""
         name, clock = min(sources.signals.items(), key=lambda item: item[1].sfreq)
-        sfreq = clock.sfreq
-        begin_s = max(signal.begin_s for signal in sources.signals.values())
-        end_s = min(signal.begin_s + signal.data.shape[1] / signal.sfreq for signal in sources.signals.values())
-        length, step = round(self.windows.length_s * sfreq), round(self.windows.every_s * sfreq)
+        length, step = clock.length(self.windows.length_s), clock.length(self.windows.every_s)
         if length < 1 or step < 1:
             raise DataError(
-                f"{subject}: windows of {self.windows.length_s:g} s every {self.windows.every_s:g} s are under one "
-                f"sample of signal {name!r} at {sfreq:g} Hz. Make windows.length_s and windows.step_s longer."
+                f"{recording.subject}: windows of {self.windows.length_s:g} s every {self.windows.every_s:g} s are "
+                f"under one sample of signal {name!r} at {clock.sfreq:g} Hz. Make windows.length_s and windows.step_s "
+                f"longer."
             )
-        starts = []
+        length_s, step_s = length / clock.sfreq, step / clock.sfreq
+        onsets = []
         for trial in trials:
-            # Signals may cover only a part of a trial.
-            first = max(round((trial.start_s - begin_s) * sfreq), 0)
-            stop = min(round((trial.stop_s - begin_s) * sfreq), round((end_s - begin_s) * sfreq))
-            cut = np.arange(first, stop - length + 1, step, dtype=np.int64)
-            if not len(cut):
+            first, stop = clock.starts(np.array([trial.start_s, trial.stop_s]))
+            starts_s = np.arange(first, stop - length + 1, step) / clock.sfreq + clock.begin_s
+            inside = np.all([signal.holds(starts_s, length_s) for signal in sources.signals.values()], axis=0)
+            if not inside.any():
                 raise DataError(
-                    f"{subject}, trial {trial.name!r}: a window of {self.windows.length_s:g} s is longer than the "
-                    f"{max(stop - first, 0) / sfreq:.1f} s of signal {name!r} in it. Shorten windows.length_s."
+                    f"{recording.subject}, trial {trial.name!r}: a window of {self.windows.length_s:g} s is longer "
+                    f"than the {_room_s(trial, step_s, sources):.1f} s of signal {self._told!r} in it. Shorten "
+                    f"windows.length_s."
                 )
-            starts.append(cut)
-        owner = np.repeat(np.arange(len(trials)), [len(cut) for cut in starts])
-        return np.concatenate(starts) / sfreq + begin_s, length / sfreq, owner
+            onsets.append(starts_s[inside])
+        owner = np.repeat(np.arange(len(trials)), [len(starts_s) for starts_s in onsets])
+        onsets_s = np.concatenate(onsets)
+        windows = Windows(
+            x=np.empty((len(owner), 0)),
+            subject=np.full(len(owner), recording.subject),
+            session=np.full(len(owner), recording.session),
+            trial=np.array([trial.name for trial in trials])[owner],
+            onset=onsets_s,
+            y=np.array([trial.label for trial in trials], dtype=np.int64)[owner],
+        )
+        return windows, onsets_s, length_s
 
-    def _flaws(self, recording: Recording, onsets_s: FloatArray, length_s: float) -> dict[str, BoolArray]:
-        """Flaws of the study's signal as recorded, at its own rate; none where the representation finds them."""
-        if self.representation.as_recorded:
-            return {}
-        raw = recording.signals[self.signal]
-        signal = raw.get_data(picks=self.preprocessing.picks(raw), verbose="error")
-        length = min(round(length_s * raw.info["sfreq"]), signal.shape[1])
-        starts = np.round((onsets_s - raw.first_time) * raw.info["sfreq"]).astype(np.int64)
-        # The last window may end half a sample of the new rate later than the signal as recorded.
-        return unusable_windows(signal, np.minimum(starts, signal.shape[1] - length), length)
+    def _flaws(
+        self, recording: Recording, sources: Sources, onsets_s: FloatArray, length_s: float
+    ) -> dict[str, BoolArray]:
+        """Flaws of the signals as recorded, at their own rates; none where the representation finds them."""
+        flaws: dict[str, BoolArray] = {}
+        for name in () if self.representation.as_recorded else sources.signals:
+            raw = recording.signals[name]
+            data = raw.get_data(picks=self.preprocessing.picks(raw), verbose="error")
+            signal = Signal(data, raw.info["sfreq"], raw.first_time)
+            length = min(signal.length(length_s), data.shape[1])
+            # The last window may end half a sample of the new rate later than the signal as recorded.
+            starts = np.clip(signal.starts(onsets_s), 0, data.shape[1] - length)
+            for reason, mask in unusable_windows(data, starts, length).items():
+                flaws[reason] = mask | flaws.get(reason, False)
+        return flaws
 
-    def _refused(self, flaws: Mapping[str, BoolArray], count: int) -> BoolArray:
-        """Windows that a flaw of the signal keeps out before they are represented."""
-        counted = [mask for reason, mask in flaws.items() if self.treatment != "keep" or reason == "nan"]
-        return np.asarray(np.any([np.zeros(count, dtype=bool), *counted], axis=0))
+    def _taken(self, x: FloatArray) -> BoolArray:
+        """Represented windows (n,) that stay: no encoder can learn from what is not finite; NaN can be imputed."""
+        finite = np.isfinite(_rows(x))
+        return np.asarray((finite | np.isnan(_rows(x)) if self.treatment == "impute" else finite).all(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,3 +218,28 @@ class _Piece:
     def counts(self) -> Counter[str]:
         """Flawed windows by reason."""
         return Counter({reason: int(mask.sum()) for reason, mask in self.flaws.items() if mask.any()})
+
+
+def _rows(x: FloatArray) -> FloatArray:
+    """Windows (n, ...) as one row each (n, p)."""
+    return x.reshape(len(x), -1)
+
+
+def _any(masks: Sequence[BoolArray], count: int) -> BoolArray:
+    """Windows (n,) that one of the masks names."""
+    return np.asarray(np.any([np.zeros(count, dtype=bool), *masks], axis=0))
+
+
+def _reasons(made: Represented) -> dict[str, BoolArray]:
+    """Windows that lack something, by reason; "nan" where the representation tells none."""
+    told = dict(made.missing)
+    untold = ~np.isfinite(_rows(made.x)).all(axis=1) & ~_any(list(told.values()), len(made.x))
+    return {**told, "nan": told.get("nan", untold) | untold}
+
+
+def _room_s(trial: Trial, step_s: float, sources: Sources) -> float:
+    """Seconds of a trial, from the first start of a window that all signals have begun by to the first one's end."""
+    begin_s = max(signal.begin_s for signal in sources.signals.values())
+    end_s = min(signal.end_s for signal in sources.signals.values())
+    late = max(np.ceil((begin_s - trial.start_s) / step_s), 0) * step_s
+    return float(max(min(trial.stop_s, end_s) - trial.start_s - late, 0))

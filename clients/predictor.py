@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
 
-from benchmarks.normalization import Normalizer
+from benchmarks.archive import Archive, Unarchivable, archived, described, rebuilt, restored
+from benchmarks.normalization import NORMALIZERS, Normalizer
 from benchmarks.predictions import Predictions
 from benchmarks.windows import Windows
+from clients.network import Blueprint
 from clients.objectives.contract import Objective
+from clients.objectives.table import OBJECTIVES
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,3 +47,39 @@ class NetworkPredictor:
             for module, training in modes.items():
                 module.training = training
         return Predictions(self.objective.probabilities(outputs).numpy())
+
+    def archive(self) -> Archive:
+        """See `Archivable`; a network that no blueprint describes has none."""
+        weights = self.network.state_dict()
+        blueprint = Blueprint.of(self.network)
+        if blueprint is None or not blueprint.fits(weights):
+            raise Unarchivable("A network cannot be built again: it does not come from a blueprint, or has changed.")
+        try:
+            arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+        except TypeError as error:
+            raise Unarchivable(f"A network's weights cannot be written: {error}.") from error
+        return Archive(
+            kind="network",
+            arrays=arrays,
+            parts={
+                "normalizer": archived(self.normalizer, NORMALIZERS),
+                "blueprint": blueprint.archive(),
+                "objective": described(self.objective, OBJECTIVES),
+            },
+        )
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> NetworkPredictor:
+        """See `Archivable`."""
+        blueprint = Blueprint.restore(archive.part("blueprint"), trusted)
+        try:
+            weights = {name: torch.from_numpy(array) for name, array in archive.arrays.items()}
+        except TypeError as error:
+            raise archive.refused(f"weights: {error}") from error
+        if not blueprint.fits(weights):
+            raise archive.refused("its weights are not those of its network")
+        return cls(
+            network=blueprint.filled(weights),
+            normalizer=restored(archive.part("normalizer"), NORMALIZERS, "normaliser", trusted),
+            objective=rebuilt(archive.part("objective"), OBJECTIVES, "objective", Objective, trusted),
+        )

@@ -151,7 +151,14 @@ app.add_typer(datasets_app, name="datasets")
 @datasets_app.callback()
 def datasets(context: typer.Context, data: DataFolder = None) -> None:
     """All data sets: subjects, signals, labels, licence, and whether they are on this machine."""
+    from benchmarks.errors import StudyError
+
     if context.invoked_subcommand is not None:
+        named = context.get_parameter_source("data")
+        if named is not None and named.name == "COMMANDLINE":
+            raise StudyError(
+                f"--data belongs behind the command: unseen datasets {context.invoked_subcommand} ... --data"
+            )
         return
     from rich.table import Table
 
@@ -160,14 +167,16 @@ def datasets(context: typer.Context, data: DataFolder = None) -> None:
     from experiments.report.table import table_console
 
     places = _places(data, Path.cwd())
-    table = Table(title=f"Data sets, looked for in {places.data}", show_lines=True)
+    caption = "get: unseen datasets get NAME"
+    table = Table(title=f"Data sets, looked for in {places.data}", caption=caption, show_lines=True)
     for column in ("name", "what", "signals", "labels", "licence", "here"):
         table.add_column(column, overflow="fold")
     for name in DATASETS:
         part = find(name, DATASETS, "data set")
         card, place = part.card, part.present(places)
         what = f"{card.title}. {card.subjects}.\n{card.page}\nCite: {card.citation}"
-        table.add_row(name, what, card.signals, card.labels, card.licence, "no" if place is None else "yes")
+        missing = "no" if card.source is None else "no: get"
+        table.add_row(name, what, card.signals, card.labels, card.licence, missing if place is None else "yes")
     table_console().print(table)
 
 
@@ -175,11 +184,18 @@ def datasets(context: typer.Context, data: DataFolder = None) -> None:
 def get(
     name: Annotated[str, typer.Argument(help="Name of an openly licensed data set.")], data: DataFolder = None
 ) -> None:
-    """Bring an openly licensed data set from its publisher."""
+    """Bring an openly licensed data set from its publisher. Ctrl-C stops; the same command goes on."""
+    from rich.console import Console
+
     from benchmarks.datasets.download import get as bring
 
-    places = _places(data, Path.cwd())
-    typer.echo(f"{bring(name, places.data)} is complete.")
+    console = Console(stderr=True)
+    try:
+        place = bring(name, _places(data, Path.cwd()), console)
+    except KeyboardInterrupt:
+        console.print("Stopped. Files that came whole are kept; the same command fetches the others.")
+        raise typer.Exit(STOPPED) from None
+    typer.echo(place)
 
 
 @app.command()

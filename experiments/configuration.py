@@ -66,10 +66,11 @@ class Configuration:
         return {"strategy": describe(self.strategy), "representation": describe(self.representation)}
 
     @property
-    def parts(self) -> tuple[object, ...]:
-        """The built parts, whose source files determine the numbers."""
+    def modules(self) -> set[str]:
+        """Modules of the built parts, whose source files determine the numbers."""
         fields = (getattr(self.strategy, name, None) for name in (*PARTS, "training"))
-        return tuple(part for part in (self.strategy, self.representation, *fields) if part is not None)
+        built = {type(part).__module__ for part in (self.strategy, *fields) if part is not None}
+        return built if self.representation is None else built | set(self.representation.modules)
 
 
 def describe(part: object) -> Any:

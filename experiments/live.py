@@ -112,7 +112,7 @@ class LivePublisher:
     def _wanted(self) -> bool:
         return self._closing or bool(self._waiting)
 
-    def _attempt(self, publish: Callable[[Tracker, Results], None]) -> None:
+    def _attempt(self, publish: Callable[[Tracker, Results], object]) -> None:
         # A store that did not answer just now would only cost time, most of all at the end.
         if self._failed_at is not None and time.monotonic() - self._failed_at < _AFTER_FAILURE_S:
             return

@@ -170,13 +170,14 @@ class Plan:
 
     def _determinants(self, configuration: Configuration) -> str:
         """Digest of all that determines a cell besides fold, seed and order."""
-        modules = {type(part).__module__ for part in (*configuration.parts, self.dataset, self.protocol)}
+        modules = configuration.modules | {type(part).__module__ for part in (self.dataset, self.protocol)}
         modules |= {locate(name, METRICS, "metric").partition(":")[0] for name in self.metrics["window"]}
         return digest(
             {
                 "data": self.data_fingerprint,
                 "task": [self.task_name, self.task.classes],
                 "recipe": self.recipe(configuration),
+                "window_s": self.dataset.window_s,
                 "strategy": configuration.strategy,
                 "validation": self.validation_subjects(configuration),
                 "metrics": {level: sorted(metrics) for level, metrics in self.metrics.items()},

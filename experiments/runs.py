@@ -17,7 +17,7 @@ from benchmarks.digest import digest
 from benchmarks.metrics.table import LOWER_IS_BETTER, chance_level
 from benchmarks.source import source_digest
 from experiments.header import Header
-from experiments.report.table import Line, subject_means, summarise
+from experiments.report.table import CONTROL, EQUALS_CONTROL, SEEN, Line, subject_means, summarise
 from experiments.statistics import Summary, summary
 
 Cell = Mapping[str, Any]
@@ -27,6 +27,8 @@ MARKS = ("simulated", "transductive")
 VIEW = "study"
 """Key of the view that shows a study's configurations side by side, in the address of MLflow's page."""
 
+_ATTACHMENTS = "experiments.attachments"
+"""Module that makes a configuration's files: an edit of it is a reason to make them anew."""
 _CHOICES = ("representation", "normalization", "protocol", "encoder", "objective", "strategy", "variant")
 
 
@@ -87,21 +89,49 @@ class Point:
     value: float
 
 
-def configuration_runs(header: Header, cells: pd.DataFrame) -> list[Run]:
+@dataclass(frozen=True)
+class Finding:
+    """What the cells of a configuration came to.
+
+    Parameters
+    ----------
+    line : Line
+        Its line in the study's table.
+    scores : mapping of str to float
+        Score of each person in the study's metric at the study's level, over seeds and orders; NaN where undefined.
+    points : tuple of Point
+        Statistics over people, and comparisons.
+    tags : mapping of str to str
+        What follows from them in words.
+    """
+
+    line: Line
+    scores: Mapping[str, float]
+    points: tuple[Point, ...]
+    tags: Mapping[str, str]
+
+
+def configuration_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[Run]:
     """Runs of all configurations that have a finished or failed cell, in the order of the study.
 
     Parameters
     ----------
     header : Header
         What the study asks.
-    cells : DataFrame
-        Finished and failed cells of the plan: comparisons depend on all of them.
+    cells, rows : DataFrame
+        Finished and failed cells of the plan, and the rows of their final predictors: comparisons depend on all.
     """
     grouped: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells.to_dict("records"):
         grouped[cell["configuration"]].append(cell)
-    basis = digest([header, [_told(cell) for mine in grouped.values() for cell in mine]])
-    return [_configuration_run(header, grouped[label], basis) for label in header.configurations if label in grouped]
+    told = [_told(cell) for mine in grouped.values() for cell in mine]
+    basis = digest([source_digest([_ATTACHMENTS]), header, told])
+    scored = _scored(rows)
+    return [
+        _configuration_run(header, grouped[label], scored.get(label, {}), basis)
+        for label in header.configurations
+        if label in grouped
+    ]
 
 
 def subject_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[Run]:
@@ -117,22 +147,21 @@ def subject_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> lis
     grouped: dict[tuple[str, str], list[Cell]] = defaultdict(list)
     for cell in cells.to_dict("records"):
         grouped[cell["configuration"], cell["fold"]].append(cell)
-    unseen = rows[rows["target"] == "unseen"]
     subjects: dict[tuple[str, str], list[str]] = defaultdict(list)
-    scored = unseen[["configuration", "fold", "subject"]].drop_duplicates()
-    for configuration, fold, subject in sorted(scored.itertuples(index=False, name=None)):
+    there = rows[["configuration", "fold", "subject"]].drop_duplicates()
+    for configuration, fold, subject in sorted(there.itertuples(index=False, name=None)):
         subjects[configuration, fold].append(subject)
-    undefined = _undefined(unseen)
+    undefined, scored = _undefined(rows), _scored(rows)
     nobody: list[str | None] = [None]
     return [
-        _subject_run(header, grouped[group], subject, undefined[(*group, subject)])
+        _subject_run(header, grouped[group], scored.get(group[0], {}), subject, undefined[(*group, subject)])
         for group in sorted(grouped)
         for subject in subjects[group] or nobody
     ]
 
 
-def configuration_points(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> dict[str, list[Point]]:
-    """Statistics of each configuration over subjects, and its comparison with the reference.
+def configuration_findings(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> dict[str, Finding]:
+    """Statistics of each configuration over subjects, and its comparisons with the reference and the best control.
 
     A mean carries the name that the value has in nested runs, so that both stand in one column; the other statistics
     are named below it. The step is the number of subjects.
@@ -144,11 +173,17 @@ def configuration_points(header: Header, cells: pd.DataFrame, rows: pd.DataFrame
     cells, rows : DataFrame
         Finished and failed cells of the plan, and the rows of their final predictors.
     """
-    points = {line.configuration: [*_line_points(line)] for line in summarise(header, cells, rows)}
+    lines = {line.configuration: line for line in summarise(header, cells, rows)}
+    points = {label: [*_line_points(line)] for label, line in lines.items()}
+    scores: dict[str, dict[str, float]] = {label: {} for label in lines}
     for (label, level, metric), values in subject_means(rows).groupby(["configuration", "level", "metric"], sort=True):
         told = summary(values.to_numpy(dtype=float), lower_is_better=metric in LOWER_IS_BETTER)
         points[label] += _summary_points(f"{level}/{metric}", told)
-    return points
+        if (level, metric) == (header.level, header.metric):
+            scores[label] = values.droplevel(["configuration", "level", "metric"]).to_dict()
+    return {
+        label: Finding(line, scores[label], tuple(points[label]), _control_tags(line)) for label, line in lines.items()
+    }
 
 
 def running_points(rows: pd.DataFrame) -> list[Point]:
@@ -167,13 +202,12 @@ def subject_points(rows: pd.DataFrame) -> dict[tuple[str, str | None, str | None
     """
     gathered: dict[tuple[str, str | None, str | None], dict[tuple[str, int], list[float]]]
     gathered = defaultdict(lambda: defaultdict(list))
-    names = ["configuration", "fold", "subject", "target", "final", "level", "metric", "step", "value"]
-    for configuration, fold, subject, target, final, level, metric, step, value in zip(
+    names = ["configuration", "fold", "subject", "final", "level", "metric", "step", "value"]
+    for configuration, fold, subject, final, level, metric, step, value in zip(
         *(rows[name].tolist() for name in names), strict=True
     ):
-        if target == "unseen":
-            place = (f"{level}/{metric}", 0) if final else (f"curve/{level}/{metric}", step)
-            gathered[configuration, fold, subject][place].append(value)
+        place = (f"{level}/{metric}", 0) if final else (f"curve/{level}/{metric}", step)
+        gathered[configuration, fold, subject][place].append(value)
     return {
         key: [Point(metric, step, _mean(values)) for (metric, step), values in sorted(places.items())]
         for key, places in gathered.items()
@@ -191,8 +225,12 @@ def experiment_tags(header: Header) -> Mapping[str, str]:
         "selectedColumns": [
             *(f"metrics.`{score}{told}`" for told in ("", "/low", "/high", "/worst")),
             f"metrics.`{header.level}/macro_f1`",
-            *(f"metrics.`to_reference/{told}`" for told in ("difference", "p_holm")),
-            *(f"tags.`{mark}`" for mark in MARKS),
+            *(
+                f"metrics.`{other}/{told}`"
+                for other in ("to_reference", *("to_control",) * bool(header.controls))
+                for told in ("difference", "p_holm")
+            ),
+            *(f"tags.`{mark}`" for mark in (*MARKS, *(CONTROL,) * bool(header.controls), "target")),
         ],
     }
     return {
@@ -207,7 +245,7 @@ def experiment_tags(header: Header) -> Mapping[str, str]:
     }
 
 
-def _configuration_run(header: Header, cells: Sequence[Cell], basis: str) -> Run:
+def _configuration_run(header: Header, cells: Sequence[Cell], scored: Mapping[str, str], basis: str) -> Run:
     first = cells[0]
     provenance = json.loads(first["provenance"])
     params = {name: str(first[name]) for name in _CHOICES}
@@ -217,17 +255,24 @@ def _configuration_run(header: Header, cells: Sequence[Cell], basis: str) -> Run
         parent=None,
         fold=None,
         subject=None,
-        name=_name(first["configuration"], cells),
+        name=_name(header, first["configuration"], cells, scored),
         params=dict(sorted(params.items())),
-        tags={"run": "configuration", **_tags(header, cells), **_origins(cells)},
+        tags={"run": "configuration", **_tags(header, cells, scored), **_origins(cells)},
         basis=basis,
         **_common(cells),
     )
 
 
-def _subject_run(header: Header, cells: Sequence[Cell], subject: str | None, undefined: Counter[str]) -> Run:
+def _subject_run(
+    header: Header,
+    cells: Sequence[Cell],
+    scored: Mapping[str, str],
+    subject: str | None,
+    undefined: Counter[str],
+) -> Run:
     configuration, fold = cells[0]["configuration"], cells[0]["fold"]
-    tags = {"run": "held-out subject", **_tags(header, cells), "fold": fold}
+    kind = "seen subject" if scored.get("target") == SEEN else "held-out subject"
+    tags = {"run": kind, **_tags(header, cells, scored), "fold": fold}
     tags |= {"subject": subject} if subject is not None else {}
     tags |= {"undefined": _counted(undefined)} if undefined else {}
     return Run(
@@ -235,7 +280,7 @@ def _subject_run(header: Header, cells: Sequence[Cell], subject: str | None, und
         parent=json.dumps([configuration]),
         fold=fold,
         subject=subject,
-        name=_name(fold if subject is None else subject, cells),
+        name=_name(header, fold if subject is None else subject, cells, scored),
         params={},
         tags=tags,
         basis=digest([_told(cell) for cell in cells]),
@@ -258,7 +303,16 @@ def _told(cell: Cell) -> tuple[str, float]:
     return cell["digest"], cell["finished_at"]
 
 
-def _tags(header: Header, cells: Sequence[Cell]) -> dict[str, str]:
+def _scored(rows: pd.DataFrame) -> Mapping[str, Mapping[str, str]]:
+    """Who was scored, and what was held out as a whole, by configuration; a configuration without rows is not told."""
+    told = rows[["configuration", "target", "grouping"]].drop_duplicates()
+    return {
+        label: {"target": _joined(mine["target"]), "grouping": _joined(mine["grouping"])}
+        for label, mine in told.groupby("configuration")
+    }
+
+
+def _tags(header: Header, cells: Sequence[Cell], scored: Mapping[str, str]) -> dict[str, str]:
     chance = chance_level(header.metric, len(header.classes))
     tags = {
         "study": header.study,
@@ -266,6 +320,7 @@ def _tags(header: Header, cells: Sequence[Cell]) -> dict[str, str]:
         "dataset": header.dataset,
         "task": header.task,
         **{mark: _plain(_marked(mark, cells)) for mark in MARKS},
+        **scored,
         "chance": "depends on class frequencies" if chance is None else f"{chance:g} {header.metric}",
     }
     causes = Counter(cell["cause"] for cell in cells if cell["status"] == "failed")
@@ -305,12 +360,23 @@ def _line_points(line: Line) -> Iterator[Point]:
         "failed_cells": sum(line.failed.values()),
         "subjects": line.primary.n,
     }
-    if line.paired is not None and line.paired.n:
-        values |= {f"to_reference/{field.name}": getattr(line.paired, field.name) for field in fields(line.paired)}
-        values["to_reference/p_holm"] = line.p
+    compared = (("to_reference", line.paired, line.p), ("to_control", line.to_control, line.p_control))
+    for other, paired, p in compared:
+        if paired is not None and paired.n:
+            values |= {f"{other}/{field.name}": getattr(paired, field.name) for field in fields(paired)}
+            values[f"{other}/p_holm"] = p
     for name, value in values.items():
         if not math.isnan(value):
             yield Point(name, step, float(value))
+
+
+def _control_tags(line: Line) -> dict[str, str]:
+    """Whether it is a control, equals its best one, or beats it; nothing where it is compared with none."""
+    if line.control:
+        return {CONTROL: CONTROL}
+    if line.to_control is None or line.best_control is None:
+        return {}
+    return {CONTROL: "beaten" if line.beats_control else EQUALS_CONTROL, "best_control": line.best_control}
 
 
 def _summary_points(name: str, told: Summary) -> Iterator[Point]:
@@ -330,8 +396,10 @@ def _marked(mark: str, cells: Sequence[Cell]) -> bool:
     return any(cell[mark] for cell in cells)
 
 
-def _name(text: str, cells: Sequence[Cell]) -> str:
+def _name(header: Header, text: str, cells: Sequence[Cell], scored: Mapping[str, str]) -> str:
     marks = [mark for mark in MARKS if _marked(mark, cells)]
+    marks += [SEEN] * (scored.get("target") == SEEN)
+    marks += [CONTROL] * (cells[0]["configuration"] in header.controls)
     return f"{text} ({', '.join(marks)})" if marks else text
 
 

@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +21,19 @@ from requests import RequestException
 from sqlalchemy.exc import SQLAlchemyError
 
 from benchmarks.errors import UnseenError
+from experiments.artifacts import Artifacts
+from experiments.attachments import FILES, Best, best_of, write_files, write_model
 from experiments.folders import SQLITE
 from experiments.header import Header
+from experiments.model import NAME as MODEL
+from experiments.model import log_model
 from experiments.results import Results
 from experiments.runs import (
+    VIEW,
+    Finding,
     Point,
     Run,
-    configuration_points,
+    configuration_findings,
     configuration_runs,
     experiment_tags,
     running_points,
@@ -37,6 +44,9 @@ from experiments.runs import (
 KEY, DIGEST = "unseen.key", "unseen.digest"
 """Tags that tell our runs from a user's own, and whether one says what the results say."""
 
+BEST = "best"
+"""Tag of the run that has the model; it says how its configuration was chosen."""
+
 _PARENT = "mlflow.parentRunId"
 _PAGE = 1000
 _QUICK_TO_GIVE_UP = {
@@ -46,7 +56,9 @@ _QUICK_TO_GIVE_UP = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     # An address is printed after every run otherwise, in the middle of the progress display.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+_SERVERS = ("http://", "https://")
 _FAILURES = (MlflowException, SQLAlchemyError, RequestException, sqlite3.Error, OSError, ImportError)
 
 
@@ -54,14 +66,39 @@ class TrackingUnavailable(UnseenError):  # noqa: N818 - a state of the view, not
     """MLflow cannot be reached or written; the results are not touched by it."""
 
 
+@dataclass(frozen=True)
+class Published:
+    """What publishing did.
+
+    Parameters
+    ----------
+    configurations, subjects : int
+        Runs of the study: a configuration's own, and nested ones.
+    written, removed : int
+        Runs that were written, because they were not there, not complete or not right any more; and runs that were
+        removed without another in their place.
+    best, chosen : str or None
+        Configuration that the model is of, and how it was chosen; None where there is no model.
+    """
+
+    configurations: int
+    subjects: int
+    written: int
+    removed: int
+    best: str | None
+    chosen: str | None
+
+
 @dataclass
 class _Known:
     """A run as the store has it.
 
-    ``digest`` is None while it is incomplete; ``open`` says that this tracker created it and still writes to it.
+    ``place`` is the address of its files; ``digest`` is None while it is incomplete; ``open`` says that this tracker
+    created it and still writes to it.
     """
 
     run_id: str
+    place: str
     parent_id: str | None
     digest: str | None = None
     open: bool = False
@@ -81,17 +118,19 @@ class _Known:
 class Tracker:
     """One study in an MLflow store: an experiment with a run a configuration and a nested run a held-out subject.
 
-    A run carries its key, and the digest of its content; its status is set last. One that is complete and has the
-    right digest is left alone, any other is deleted and written anew, so publishing twice equals publishing once, and
-    an interrupted publishing is mended by the next one. Runs without our key are never touched. No global state of
-    MLflow is used; after `TrackingUnavailable` make a new tracker.
+    A run carries its key, and the digest of its content; its files come after its values, and its status last. One
+    that is complete, has the right digest and still has its files is left alone, any other is deleted and written anew,
+    so publishing twice equals publishing once, and an interrupted publishing is mended by the next one. Runs and files
+    that are not ours are never touched. No global state of MLflow is used; after `TrackingUnavailable` make a new
+    tracker.
 
     Parameters
     ----------
     uri : str
         ``sqlite:///...`` or the address of a server.
     artifact_root : Path or None
-        Folder for files of a new experiment; None leaves it to the server.
+        Folder for files of a new experiment; None takes ``mlartifacts`` beside an SQLite file, and leaves it to a
+        server.
     header : Header
         What the study asks.
 
@@ -109,36 +148,65 @@ class Tracker:
         # They tell of every table they create and every retry they make; failures reach us as exceptions anyway.
         for talkative in ("mlflow", "urllib3"):
             logging.getLogger(talkative).setLevel(logging.ERROR)
+        if not uri.startswith((SQLITE, *_SERVERS)):
+            raise TrackingUnavailable(
+                f"{uri!r} is no MLflow store: http://HOST:PORT of a server is expected, or {SQLITE}FILE."
+            )
+        self._artifacts = Artifacts(uri)
         with self._answering():
             self._client = _client(uri)
-            self._experiment = self._open_experiment(artifact_root)
+            self._experiment = self._open_experiment(artifact_root or _beside(uri))
             self._runs, self._strays = self._present()
 
-    def publish(self, results: Results) -> None:
+    @property
+    def page(self) -> str | None:
+        """Address of the page that shows the configurations side by side; None for a file that no server serves."""
+        if self._uri.startswith(SQLITE):
+            return None
+        return (
+            f"{_without_password(self._uri.rstrip('/'))}/#/experiments/{self._experiment}/runs?viewStateShareKey={VIEW}"
+            f"&workflowType=machine_learning"
+        )
+
+    def publish(self, results: Results) -> Published:
         """Make the store say what the results say of the current plan: no more and no less.
+
+        Values come first, of all runs, so that a server that keeps no files shows those.
 
         Raises
         ------
         TrackingUnavailable
-            The store does not answer any more; what was written so far is kept.
+            The store does not answer any more, or takes no files; what was written so far is kept.
         ResultsError
             The results cannot be read.
         """
         cells = results.cells(results.planned())
         rows = results.rows(cells["digest"], final=True)
-        runs, nested = configuration_runs(self._header, cells), subject_runs(self._header, cells, rows)
+        runs, nested = configuration_runs(self._header, cells, rows), subject_runs(self._header, cells, rows)
+        with self._answering(Exception):
+            new = [run for run in runs if not self._is_complete(run)]
+        findings = configuration_findings(self._header, cells, rows) if new else {}
+        best = best_of(self._header, results, cells, findings) if new else None
         with self._answering():
-            if not all(map(self._is_settled, runs)):
-                points = configuration_points(self._header, cells, rows)
-                for run in runs:
-                    self._write(run, points[run.configuration])
+            for run in new:
+                self._write_values(run, findings[run.configuration].points, _tags(run, findings, best))
+            written = len(new)
             for run in runs:
                 mine = [one for one in nested if one.parent == run.key]
-                self._write_nested(results, self._runs[run.key].run_id, mine)
-            for key in self._runs.keys() - {run.key for run in (*runs, *nested)}:
-                self._client.delete_run(self._runs.pop(key).run_id)
+                written += self._write_nested(results, self._runs[run.key].run_id, mine)
+        for run in new:
+            mine = cells[cells["configuration"] == run.configuration]
+            self._write_files(run, results, mine, findings, best)
+        with self._answering():
+            gone = self._runs.keys() - {run.key for run in (*runs, *nested)}
+            for key in gone:
+                self._delete(self._runs[key])
+                del self._runs[key]
             while self._strays:
-                self._client.delete_run(self._strays.pop())
+                self._delete(self._strays[-1])
+                self._strays.pop()
+        tags = next((known.tags for known in self._runs.values() if BEST in known.tags), {})
+        return Published(len(runs), len(nested), written, len(gone), tags.get("configuration"), tags.get(BEST))
 
     def publish_folds(self, results: Results, folds: Collection[tuple[str, str]]) -> None:
         """Write the nested runs of folds that are complete, and show their configurations' mean scores so far.
@@ -163,39 +231,42 @@ class Tracker:
             rows = results.rows(mine["digest"], final=True)
             nested = subject_runs(self._header, mine, rows)
             with self._answering():
-                (run,) = configuration_runs(self._header, mine)
+                (run,) = configuration_runs(self._header, mine, rows)
                 parent_id = self._show_running(run, rows)
                 complete = [one for one in nested if (configuration, one.fold) in folds]
                 self._write_nested(results, parent_id, complete)
 
     @contextmanager
-    def _answering(self) -> Iterator[None]:
+    def _answering(self, *failures: type[Exception]) -> Iterator[None]:
         try:
             yield
-        except _FAILURES as error:
+        except UnseenError:
+            raise
+        except (*_FAILURES, *failures) as error:
             told = f"MLflow at {self._uri} cannot be used: {_cause(error)}"
-            # Name and password of a server are nobody's business.
-            raise TrackingUnavailable(re.sub(r"//[^/@\s]*@", "//", told)) from error
+            raise TrackingUnavailable(_without_password(told)) from error
 
     def _open_experiment(self, artifact_root: Path | None) -> str:
         name = self._header.study
+        location = None if artifact_root is None else (artifact_root / name).absolute().as_uri()
         found = self._client.get_experiment_by_name(name)
         if found is None:
-            location = None if artifact_root is None else (artifact_root / name).absolute().as_uri()
             experiment, tags = self._client.create_experiment(name, artifact_location=location), {}
         else:
             experiment, tags = found.experiment_id, found.tags
             if found.lifecycle_stage == "deleted":
                 self._client.restore_experiment(experiment)
+            if location is not None and _is_same_layout(found.artifact_location, location):
+                _follow(self._uri, experiment, found.artifact_location, location)
         for key, value in experiment_tags(self._header).items():
             if tags.get(key) != value:
                 self._client.set_experiment_tag(experiment, key, value)
         return str(experiment)
 
-    def _present(self) -> tuple[dict[str, _Known], list[str]]:
+    def _present(self) -> tuple[dict[str, _Known], list[_Known]]:
         """Our runs by key, and doubles of them, which a request that was sent twice can leave."""
         known: dict[str, _Known] = {}
-        strays: list[str] = []
+        strays: list[_Known] = []
         for run in self._all_runs():
             key = run.data.tags.get(KEY)
             if key is None:
@@ -203,14 +274,16 @@ class Tracker:
             complete = RunStatus.is_terminated(RunStatus.from_string(run.info.status))
             there = _Known(
                 run_id=run.info.run_id,
+                place=run.info.artifact_uri,
                 parent_id=run.data.tags.get(_PARENT),
                 digest=run.data.tags.get(DIGEST) if complete else None,
+                tags=dict(run.data.tags),
             )
             # Of doubles the complete one stays.
             first, second = sorted((there, known.get(key, there)), key=lambda run: run.digest is None)
             known[key] = first
             if second is not first:
-                strays.append(second.run_id)
+                strays.append(second)
         return known, strays
 
     def _all_runs(self) -> Iterator[StoredRun]:
@@ -226,39 +299,73 @@ class Tracker:
         known = self._runs.get(run.key)
         return known is not None and known.digest == run.digest
 
+    def _is_complete(self, run: Run) -> bool:
+        """Whether a configuration's run is settled and still has all of its files, and its model if it is the best."""
+        known = self._runs.get(run.key)
+        if known is None or not self._is_settled(run):
+            return False
+        expected = (*FILES * _has_files(run), *(MODEL,) * (BEST in known.tags))
+        return self._artifacts.hold(known.place, expected)
+
     def _show_running(self, run: Run, rows: pd.DataFrame) -> str:
         known = self._runs.get(run.key)
         if known is not None and not known.open and known.digest is None:
-            self._client.delete_run(known.run_id)
+            self._delete(known)
             known = None
         if known is None or known.open:
             known = known or self._create(run, complete=False)
-            self._log(known, run, running_points(rows))
+            self._log(known, run, running_points(rows), run.tags)
         return known.run_id
 
-    def _write_nested(self, results: Results, parent_id: str, runs: Sequence[Run]) -> None:
-        """Write nested runs of one configuration."""
+    def _write_nested(self, results: Results, parent_id: str, runs: Sequence[Run]) -> int:
+        """Write nested runs of one configuration; how many of them were not right."""
         new = [run for run in runs if not self._is_settled(run)]
         points = subject_points(results.rows(digest for run in new for digest in run.cells)) if new else {}
         for run in new:
-            self._write(run, points.get((run.configuration, run.fold, run.subject), []))
+            self._write_values(run, points.get((run.configuration, run.fold, run.subject), []), run.tags)
+            self._terminate(run)
         for run in runs:
             known = self._runs[run.key]
             if known.parent_id != parent_id:
                 self._client.set_tag(known.run_id, _PARENT, parent_id)
                 known.parent_id = parent_id
+        return len(new)
 
-    def _write(self, run: Run, points: Collection[Point]) -> None:
-        if self._is_settled(run):
-            return
+    def _write_values(self, run: Run, points: Collection[Point], tags: Mapping[str, str]) -> None:
         known = self._runs.get(run.key)
         if known is not None and not known.leads_to(points):
-            self._client.delete_run(known.run_id)
+            self._delete(known)
             known = None
         known = known or self._create(run, complete=True)
-        self._log(known, run, points, digest=run.digest)
+        self._log(known, run, points, {**tags, DIGEST: run.digest})
+
+    def _write_files(
+        self, run: Run, results: Results, cells: pd.DataFrame, findings: Mapping[str, Finding], best: Best | None
+    ) -> None:
+        known = self._runs[run.key]
+        if _has_files(run):
+            with tempfile.TemporaryDirectory(prefix="unseen-") as folder:
+                write_files(Path(folder), self._header, results, cells, findings, run.configuration)
+                with self._answering(Exception):
+                    self._artifacts.put(known.run_id, known.place, Path(folder))
+        if best is not None and best.configuration == run.configuration:
+            with tempfile.TemporaryDirectory(prefix="unseen-") as folder:
+                write_model(Path(folder), self._header, best)
+                with self._answering(Exception):
+                    log_model(self._client, known.run_id, Path(folder))
+        with self._answering():
+            self._terminate(run)
+
+    def _terminate(self, run: Run) -> None:
+        known = self._runs[run.key]
         self._client.set_terminated(known.run_id, status=run.status, end_time=run.end_ms)
         known.digest, known.open = run.digest, False
+
+    def _delete(self, known: _Known) -> None:
+        """Delete a run; what it carries goes first, because nobody would find it afterwards."""
+        if known.parent_id is None:
+            self._artifacts.remove(known.place, (*FILES, MODEL))
+        self._client.delete_run(known.run_id)
 
     def _create(self, run: Run, *, complete: bool) -> _Known:
         parent_id = None if run.parent is None else self._runs[run.parent].run_id
@@ -266,13 +373,12 @@ class Tracker:
         tags |= {DIGEST: run.digest} if complete else {}
         tags |= {_PARENT: parent_id} if parent_id else {}
         created = self._client.create_run(self._experiment, start_time=run.start_ms, run_name=run.name, tags=tags)
-        known = _Known(created.info.run_id, parent_id, open=True, tags=tags)
+        known = _Known(created.info.run_id, created.info.artifact_uri, parent_id, open=True, tags=tags)
         self._runs[run.key] = known
         return known
 
-    def _log(self, known: _Known, run: Run, points: Iterable[Point], digest: str | None = None) -> None:
+    def _log(self, known: _Known, run: Run, points: Iterable[Point], tags: Mapping[str, str]) -> None:
         """Write what the run does not have yet."""
-        tags = {**run.tags, **({DIGEST: digest} if digest else {})}
         new = [point for point in points if point not in known.points]
         self._client.log_batch(
             known.run_id,
@@ -296,6 +402,43 @@ def _client(uri: str) -> MlflowClient:
         # Readers (`unseen ui`) and the writer do not block each other then, and a commit is one wait for the disk.
         db.execute("PRAGMA journal_mode = WAL")
     return client
+
+
+def _beside(uri: str) -> Path | None:
+    """Folder for the files of a store that is a file itself."""
+    return Path(uri.removeprefix(SQLITE)).absolute().parent / "mlartifacts" if uri.startswith(SQLITE) else None
+
+
+def _is_same_layout(one: str, other: str) -> bool:
+    """Whether two addresses of files differ, and only in where the folder of results lies."""
+    return one != other and one.startswith("file:") and one.split("/")[-2:] == other.split("/")[-2:]
+
+
+def _follow(uri: str, experiment: str, old: str, new: str) -> None:
+    """Tell a store whose folder was moved or copied where its files lie now: MLflow keeps whole addresses of them."""
+    places = (("experiments", "artifact_location"), ("runs", "artifact_uri"))
+    with closing(sqlite3.connect(uri.removeprefix(SQLITE))) as db, db:
+        for table, column in places:
+            db.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "
+                f"WHERE experiment_id = ? AND substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, int(experiment), len(old), old),
+            )
+
+
+def _has_files(run: Run) -> bool:
+    """Whether there is anything to draw: a configuration whose every cell failed has no prediction."""
+    return run.status == "FINISHED"
+
+
+def _tags(run: Run, findings: Mapping[str, Finding], best: Best | None) -> dict[str, str]:
+    chosen = {BEST: best.told} if best is not None and best.configuration == run.configuration else {}
+    return {**run.tags, **findings[run.configuration].tags, **chosen}
+
+
+def _without_password(text: str) -> str:
+    """Name and password of a server are nobody's business."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _cause(error: BaseException) -> str:

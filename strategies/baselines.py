@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from benchmarks.archive import Archive
 from benchmarks.predictions import Predictions
 from benchmarks.windows import FloatArray, Windows
 from clients.training import class_counts
@@ -30,6 +32,16 @@ class Constant:
         del subject
         return Predictions(np.tile(self.probabilities, (len(windows), 1)))
 
+    def archive(self) -> Archive:
+        """See `Archivable`."""
+        return Archive("constant", arrays={"probabilities": self.probabilities})
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> Constant:
+        """See `Archivable`."""
+        del trusted
+        return cls(archive.array("probabilities", 1))
+
 
 def guess(classes: int) -> Constant:
     """Predictor before any learning of a strategy that learns in one go: all classes are equally likely."""
@@ -50,5 +62,23 @@ class Majority(Strategy):
         classes = len(learning.classes)
         observer(0, guess(classes))
         predictor = Constant(np.eye(classes)[class_counts(learning.labels, classes).argmax()])
+        observer(1, predictor)
+        return predictor
+
+
+@dataclass(frozen=True)
+class ClassPrior(Strategy):
+    """The frequencies of the classes among the training windows, as the probabilities of every window."""
+
+    stochastic: ClassVar[bool] = False
+    needs_features: ClassVar[bool] = False
+    control: ClassVar[bool] = True
+
+    def fit(self, learning: Learning, observer: Observer) -> Constant:
+        """See `Strategy`."""
+        check_classes(learning)
+        classes = len(learning.classes)
+        observer(0, guess(classes))
+        predictor = Constant(class_counts(learning.labels, classes) / len(learning.labels))
         observer(1, predictor)
         return predictor

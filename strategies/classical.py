@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, ClassVar, Literal, Protocol
@@ -11,11 +12,13 @@ import numpy as np
 from pydantic import Field
 from pyriemann.geometry.mean import mean_riemann
 from pyriemann.geometry.tangentspace import tangent_space
+from scipy.special import softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.archive import Archive, Unarchivable, archived, restored
 from benchmarks.errors import LearningError
-from benchmarks.normalization import Geometry, Normalization, Normalizer, fitted
+from benchmarks.normalization import NORMALIZERS, Geometry, Normalization, Normalizer, fitted
 from benchmarks.predictions import Predictions
 from benchmarks.windows import FloatArray, Windows
 from strategies.baselines import guess
@@ -23,7 +26,7 @@ from strategies.contract import Learning, Observer, Strategy, check_classes, che
 
 
 class Classifier(Protocol):
-    """A fitted model of scikit-learn."""
+    """A fitted model, of scikit-learn or as its models are asked."""
 
     def predict_proba(self, X: FloatArray) -> FloatArray:
         """Class probabilities (n, K) of features (n, p)."""
@@ -31,8 +34,56 @@ class Classifier(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
+class LinearSoftmax:
+    """Softmax of one score a class, each linear in the features: what is left of a linear model once it is fitted.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (K, p)
+        Of each class's score.
+    intercept : ndarray, shape (K,)
+        Score of each class where all features are zero.
+    """
+
+    weights: FloatArray
+    intercept: FloatArray
+
+    @classmethod
+    def of(cls, model: LinearDiscriminantAnalysis | LogisticRegression) -> LinearSoftmax:
+        """The same probabilities as those of a fitted model of scikit-learn."""
+        weights, intercept = model.coef_, model.intercept_
+        if len(weights) == 1:
+            # Of two classes scikit-learn keeps the difference of the scores alone.
+            weights = np.concatenate([np.zeros_like(weights), weights])
+            intercept = np.concatenate([np.zeros_like(intercept), intercept])
+        return cls(weights, intercept)
+
+    def predict_proba(self, X: FloatArray) -> FloatArray:
+        """Class probabilities (n, K) of features (n, p)."""
+        probabilities: FloatArray = softmax(X @ self.weights.T + self.intercept, axis=1)
+        return probabilities
+
+    def archive(self) -> Archive:
+        """See `Archivable`."""
+        return Archive("linear_softmax", arrays={"weights": self.weights, "intercept": self.intercept})
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> LinearSoftmax:
+        """See `Archivable`."""
+        del trusted
+        weights, intercept = archive.array("weights", 2), archive.array("intercept", 1)
+        if len(weights) != len(intercept):
+            raise archive.refused(f"it has weights of {len(weights)} classes and intercepts of {len(intercept)}")
+        return cls(weights, intercept)
+
+
+CLASSIFIERS: Mapping[str, str] = {"linear_softmax": "strategies.classical:LinearSoftmax"}
+"""Classifiers that can be archived, by kind."""
+
+
+@dataclass(frozen=True, eq=False)
 class ClassifierPredictor:
-    """Model of scikit-learn with the way from windows to its features.
+    """Classifier with the way from windows to its features.
 
     Parameters
     ----------
@@ -52,6 +103,24 @@ class ClassifierPredictor:
         """Class probabilities (n, K)."""
         del subject
         return Predictions(self.classifier.predict_proba(self.features(self.normalizer(windows))))
+
+    def archive(self) -> Archive:
+        """See `Archivable`; only features of this file have one."""
+        parts = {
+            "normalizer": archived(self.normalizer, NORMALIZERS),
+            "features": _told(self.features),
+            "classifier": archived(self.classifier, CLASSIFIERS),
+        }
+        return Archive("classifier", parts=parts)
+
+    @classmethod
+    def restore(cls, archive: Archive, trusted: AbstractSet[str]) -> ClassifierPredictor:
+        """See `Archivable`."""
+        return cls(
+            normalizer=restored(archive.part("normalizer"), NORMALIZERS, "normaliser", trusted),
+            features=_features(archive.part("features")),
+            classifier=restored(archive.part("classifier"), CLASSIFIERS, "classifier", trusted),
+        )
 
 
 @dataclass(frozen=True)
@@ -86,7 +155,7 @@ class LDA(Strategy):
         priors = {"equal": np.full(classes, 1 / classes), "empirical": None}[self.priors]
         model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=self.shrinkage, priors=priors)
         model.fit(_flat(normalizer(learning.training)), learning.labels)
-        predictor = ClassifierPredictor(normalizer, _flat, model)
+        predictor = ClassifierPredictor(normalizer, _flat, LinearSoftmax.of(model))
         observer(1, predictor)
         return predictor
 
@@ -126,7 +195,7 @@ class TangentSpace(Strategy):
         weights = {"balanced": "balanced", "none": None}[self.class_weights]
         model = LogisticRegression(C=self.C, class_weight=weights, max_iter=10_000)
         model.fit(features(matrices), learning.labels)
-        predictor = ClassifierPredictor(normalizer, features, model)
+        predictor = ClassifierPredictor(normalizer, features, LinearSoftmax.of(model))
         observer(1, predictor)
         return predictor
 
@@ -152,6 +221,33 @@ def _tangent(matrices: FloatArray, reference: FloatArray) -> FloatArray:
     if not np.isfinite(vectors).all():
         raise LearningError(_NOT_POSITIVE)
     return vectors
+
+
+@dataclass(frozen=True)
+class _Way:
+    """From windows to features, and the names of the arrays that it needs."""
+
+    function: Callable[..., FloatArray]
+    arrays: tuple[str, ...] = ()
+
+
+_WAYS: Mapping[str, _Way] = {"flat": _Way(_flat), "tangent": _Way(_tangent, ("reference",))}
+"""Features that can be archived, by kind."""
+
+
+def _told(features: Callable[[FloatArray], FloatArray]) -> Archive:
+    bound = partial(features)  # of a function that is bound already, all of it
+    for kind, way in _WAYS.items():
+        if bound.func is way.function and not bound.args:
+            return Archive(kind, arrays=bound.keywords)
+    raise Unarchivable(f"Features of {features!r} are none of those that are read again: {', '.join(_WAYS)}.")
+
+
+def _features(archive: Archive) -> Callable[[FloatArray], FloatArray]:
+    if archive.kind not in _WAYS:
+        raise archive.refused(f"it is none of {', '.join(_WAYS)}")
+    way = _WAYS[archive.kind]
+    return partial(way.function, **{name: archive.array(name, 2) for name in way.arrays})
 
 
 _NOT_POSITIVE = (

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from benchmarks.datasets.sources import Source
 from benchmarks.errors import StudyError
 from benchmarks.parts import nearest
 from benchmarks.quality import SubjectWindows
@@ -48,6 +49,8 @@ class Card:
         Terms, the publisher's page, the papers to cite.
     simulated : bool
         True for a cohort that no person ever was in.
+    source : PublishedFiles or PublishedArchive or None
+        Where everyone may get it (``unseen datasets get``); None where that is nowhere.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Card:
     page: str
     citation: str
     simulated: bool = False
+    source: Source | None = None
 
 
 class Dataset(ABC):

@@ -11,6 +11,7 @@ from benchmarks.datasets import storage
 from benchmarks.datasets.conditions import cut_conditions
 from benchmarks.datasets.contract import Card, Places, RecordingDataset
 from benchmarks.datasets.edf import read_edf
+from benchmarks.datasets.sources import PublishedFiles
 from benchmarks.errors import DataError
 from benchmarks.parts import nearest
 from benchmarks.recording import Recording, Task, Trial
@@ -54,6 +55,7 @@ class Eegmat(RecordingDataset):
         page="https://physionet.org/content/eegmat/1.0.0/",
         citation="Zyma et al., Data 2019, 4(1):14, doi:10.3390/data4010014; "
         "Goldberger et al., Circulation 2000, 101(23):e215",
+        source=PublishedFiles(url="https://physionet.org/files/eegmat/1.0.0/", size="about 180 MB"),
     )
     default_signal = "eeg"
 

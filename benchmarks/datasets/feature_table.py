@@ -71,8 +71,11 @@ class FeatureTable(Dataset):
         Column with the session's name; without it there is one session, ``"1"``.
     onset : str, optional
         Column with the start of the window, s from the start of the session. It is never a feature.
-    missing : {"drop", "fail"}
-        What happens to rows with an empty or infinite feature: left out and reported, or an error.
+    missing : {"drop", "impute", "fail"}
+        What happens to rows with an empty or infinite feature: left out and reported; kept and reported, for each
+        strategy to impute what is missing from its training subjects; or an error.
+    length_s : float, optional
+        Length of the windows that the features were computed of, s.
 
     Raises
     ------
@@ -102,11 +105,13 @@ class FeatureTable(Dataset):
         trial: str | None = None,
         session: str | None = None,
         onset: str | None = None,
-        missing: Literal["drop", "fail"] = "drop",
+        missing: Literal["drop", "impute", "fail"] = "drop",
+        length_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None,
     ) -> None:
         self._path = places.study / path.expanduser()
         self._patterns = features
         self._missing = missing
+        self._length_s = length_s
         named = {"subject": subject, "label": label, "trial": trial, "session": session, "onset": onset}
         self._column = {role: name for role, name in named.items() if name is not None}
         self._refuse_double_roles()
@@ -130,6 +135,11 @@ class FeatureTable(Dataset):
     def knows_onsets(self) -> bool:
         """Whether a column says when a window starts."""
         return "onset" in self._column
+
+    @property
+    def window_s(self) -> float | None:
+        """Length of its windows as the study says, seconds."""
+        return self._length_s
 
     def subjects(self) -> tuple[str, ...]:
         """Subjects of the file, sorted: by number if all of them are numbers."""
@@ -161,18 +171,21 @@ class FeatureTable(Dataset):
                 "windows and representation from the study."
             )
         rows, x = self._of(subject)
-        usable = self._usable(subject, x)
+        whole = self._whole(subject, x)
         windows = Windows(
-            x=x,
+            x=np.where(np.isfinite(x), x, np.nan),
             subject=rows["subject"].to_numpy(dtype=np.str_),
             session=rows["session"].to_numpy(dtype=np.str_),
             trial=rows["trial"].to_numpy(dtype=np.str_),
             onset=rows["onset"].to_numpy(dtype=np.float64) if "onset" in rows else None,
             y=rows["y"].to_numpy(dtype=np.int64),
         )
-        bad = int((~usable).sum())
-        report = SignalReport(subject, windows=len(x), unusable={"nan": bad} if bad else {}, dropped=bad)
-        return SubjectWindows(windows.select(usable), report)
+        bad = int((~whole).sum())
+        unusable = {"nan": bad} if bad else {}
+        if self._missing == "impute":
+            return SubjectWindows(windows, SignalReport(subject, windows=len(x), unusable=unusable, imputed=bad))
+        report = SignalReport(subject, windows=len(x), unusable=unusable, dropped=bad)
+        return SubjectWindows(windows.select(whole), report)
 
     def _of(self, subject: str) -> tuple[pd.DataFrame, FloatArray]:
         content = self._content
@@ -181,23 +194,23 @@ class FeatureTable(Dataset):
             raise DataError(f"{self._path}: no row of subject {subject!r}. {nearest(subject, self.subjects())}")
         return content.rows[mask], content.x[mask]
 
-    def _usable(self, subject: str, x: FloatArray) -> NDArray[np.bool_]:
+    def _whole(self, subject: str, x: FloatArray) -> NDArray[np.bool_]:
+        """Rows without an empty or infinite feature."""
         finite = np.isfinite(x)
-        usable = np.asarray(finite.all(axis=1))
+        whole = np.asarray(finite.all(axis=1))
         empty = [
-            name
-            for name, whole in zip(self._content.features, np.asarray(finite.all(axis=0)), strict=True)
-            if not whole
+            name for name, full in zip(self._content.features, np.asarray(finite.all(axis=0)), strict=True) if not full
         ]
-        told = f"{(~usable).sum()} of {len(x)} rows have an empty or infinite value, in {_listed(empty)}"
-        if self._missing == "fail" and not usable.all():
+        told = f"{(~whole).sum()} of {len(x)} rows have an empty or infinite value, in {_listed(empty)}"
+        if self._missing == "fail" and not whole.all():
             raise SignalError(f"{self._path}, subject {subject}: {told}, and dataset.missing says fail.")
-        if not usable.any():
+        # To impute all features of all rows would make a subject up.
+        if not (finite if self._missing == "impute" else whole).any():
             raise SignalError(
                 f"{self._path}, subject {subject}: {told}, so no usable row is left. "
                 "Fill these values, or leave these features or this subject out."
             )
-        return usable
+        return whole
 
     @cached_property
     def _content(self) -> _Content:

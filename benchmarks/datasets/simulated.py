@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,9 @@ _ALPHA_PROMINENCE = 3.0
 
 FloatArray = NDArray[np.float64]
 
+Order = Literal["paired", "calm_first"]
+"""Of the trials: each of calm beside one of the task, in random order, or all of calm before all of the task."""
+
 
 @dataclass(frozen=True, eq=False)
 class SimulatedTruth:
@@ -60,6 +63,8 @@ class SimulatedTruth:
         Factor of all EEG channels.
     rhythms : ndarray, shape (2,)
         The subject's factors of the amplitudes of theta and alpha.
+    drift : ndarray, shape (2,)
+        Change of the logarithms of the powers of theta and alpha from the recording's start to its end.
     true_labels, given_labels : ndarray of int, shape (trials,)
         What the signals follow, and what the annotations say, by trial in time.
     """
@@ -70,20 +75,23 @@ class SimulatedTruth:
     mixing: FloatArray
     gain: float
     rhythms: FloatArray
+    drift: FloatArray
     true_labels: IntArray
     given_labels: IntArray
 
 
 class Simulated(RecordingDataset):
-    """EEG and electrodermal activity of simulated subjects, in trials of two classes in random order.
+    """EEG and electrodermal activity of simulated subjects, in trials of two classes.
 
     The EEG of a subject is ``gain * mixing @ sources``. Each source is Gaussian noise with a spectrum of 1/f and a
     rhythm at 8-13 Hz. During the task, the power at 4-8 Hz of the first half of the sources is ``exp(effect)`` times
     that of calm, and the power at 8-13 Hz of the other half ``exp(-effect)`` times. Electrodermal activity E follows
     ``dE/dt = -a0 (E - e0) + b s(t)``, with s = 1 during the task and 0 in calm, solved exactly and sampled at 4 Hz.
 
-    Every subject is computed from seeds of its own: it stays the same when the cohort grows. Each trial of calm has a
-    trial of the task as its neighbour, in random order, so that time tells nothing of the class.
+    Every subject is computed from seeds of its own: it stays the same when the cohort grows. With `order` "paired" each
+    trial of calm has a trial of the task as its neighbour, in random order, so that time tells nothing of the class;
+    with "calm_first" it tells all. A `drift` moves the two rhythms with time, in a direction that is each subject's
+    own, so that it tells time in that subject and nothing in another one.
 
     Parameters
     ----------
@@ -103,6 +111,11 @@ class Simulated(RecordingDataset):
         Scale of all differences between subjects; 0 makes everyone the same person (with other noise).
     trial_spread : float
         Standard deviation, over trials, of the logarithm of the power of each of the two bands.
+    order : {"paired", "calm_first"}
+        Of the trials.
+    drift : float
+        Change of the logarithm of the power of the rhythms over the recording, as the length of the vector (theta,
+        alpha), whose direction is drawn for each subject.
     eda_noise : float
         Standard deviation of the noise of the electrodermal sensor, microsiemens.
     label_noise : float
@@ -137,6 +150,8 @@ class Simulated(RecordingDataset):
         effect: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.4,
         shift: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0,
         trial_spread: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5,
+        order: Order = "paired",
+        drift: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0,
         eda_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01,
         label_noise: Annotated[float, Field(ge=0, le=1)] = 0.0,
         shuffle_labels: bool = False,
@@ -150,6 +165,8 @@ class Simulated(RecordingDataset):
         self._effect = effect
         self._shift = shift
         self._trial_spread = trial_spread
+        self._order: Order = order
+        self._drift = drift
         self._eda_noise_s = eda_noise * 1e-6
         self._label_noise = label_noise
         self._shuffle_labels = shuffle_labels
@@ -194,7 +211,8 @@ class Simulated(RecordingDataset):
         gain = np.exp(self._shift * _GAIN_SPREAD * person.standard_normal())
         rhythms = np.exp(self._shift * _RHYTHM_SPREAD * person.standard_normal(2))
         mixing = np.eye(n) + self._shift * _MIXING_SPREAD * person.standard_normal((n, n))
-        true = self._random(subject, "order").permuted(np.tile([0, 1], (self._trials, 1)), axis=1).ravel()
+        toward = 2 * np.pi * self._random(subject, "drift").random()
+        true = _ORDERS[self._order](self._trials, self._random(subject, "order"))
         wrong = self._random(subject, "label noise").random(true.size) < self._label_noise
         given = np.where(wrong, 1 - true, true)
         if self._shuffle_labels:
@@ -206,6 +224,7 @@ class Simulated(RecordingDataset):
             mixing=mixing,
             gain=float(gain),
             rhythms=rhythms,
+            drift=self._drift * np.array([np.cos(toward), np.sin(toward)]),
             true_labels=true.astype(np.int64),
             given_labels=given.astype(np.int64),
         )
@@ -239,9 +258,11 @@ class Simulated(RecordingDataset):
         alpha_at_task[self._channels // 2 :] = -self._effect
         log_power = self._trial_spread * self._random(subject, "trials").standard_normal((2, truth.true_labels.size))
         at_task = truth.true_labels[trial]
+        # From -1/2 to 1/2: a subject's mean over the recording does not drift.
+        theta_drift, alpha_drift = np.outer(truth.drift, np.arange(trial.size) / trial.size - 0.5)
         # Halves, because these factors are of amplitude.
-        theta *= truth.rhythms[0] * np.exp((log_power[0, trial] + theta_at_task * at_task) / 2)
-        alpha *= truth.rhythms[1] * np.exp((log_power[1, trial] + alpha_at_task * at_task) / 2)
+        theta *= truth.rhythms[0] * np.exp((log_power[0, trial] + theta_at_task * at_task + theta_drift) / 2)
+        alpha *= truth.rhythms[1] * np.exp((log_power[1, trial] + alpha_at_task * at_task + alpha_drift) / 2)
         return np.asarray(truth.gain * _EEG_SD_V * (truth.mixing @ (theta + alpha + rest)))
 
     def _sources(self, subject: str, samples: int) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -286,3 +307,19 @@ class Simulated(RecordingDataset):
     def _check(self, subject: str) -> None:
         if subject not in self._names:
             raise DataError(f"No simulated subject {subject!r}: there are {self._names[0]} to {self._names[-1]}.")
+
+
+def _paired(trials: int, random: np.random.Generator) -> IntArray:
+    return random.permuted(np.tile(np.array([0, 1], dtype=np.int64), (trials, 1)), axis=1).ravel()
+
+
+def _calm_first(trials: int, random: np.random.Generator) -> IntArray:
+    del random
+    return np.repeat(np.array([0, 1], dtype=np.int64), trials)
+
+
+_ORDERS: Mapping[Order, Callable[[int, np.random.Generator], IntArray]] = {
+    "paired": _paired,
+    "calm_first": _calm_first,
+}
+"""Labels of all trials in time, given the number of trials of each class."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 import tempfile
 import zipfile
 import zlib
@@ -17,7 +18,8 @@ from benchmarks.errors import DataError
 if TYPE_CHECKING:
     from benchmarks.datasets.contract import Card, Places
 
-_BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+BROKEN_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What reading a damaged zip archive may raise, or one that is encrypted or compressed in a way not known here."""
 
 
 def locate(name: str, marker: str, data: Path) -> Path | None:
@@ -137,7 +139,7 @@ def _extract(archive: Path, folder: Path) -> None:
                         "Do not trust this archive; nothing of it was kept."
                     )
             opened.extractall(folder)
-    except _BROKEN_ARCHIVE as error:
+    except BROKEN_ARCHIVE as error:
         raise DataError(
             f"{archive} is damaged or not a zip archive that can be read ({error}): download it again. "
             "Nothing of it was kept."
@@ -147,12 +149,14 @@ def _extract(archive: Path, folder: Path) -> None:
 def _how_to_get(card: Card, marker: str, data: Path) -> str:
     folder = data / card.name
     there = f" ({folder} is there, but holds no such file.)" if folder.is_dir() else ""
+    command = f"unseen datasets get {card.name} --data {shlex.quote(str(data))}"
+    page = f"Get it: {command}\nOr from" if card.source is not None else "Get it from"
     return (
         f"{card.title} ({card.name!r}) is not on this machine.\n"
         f"Looked in {data} for a folder {card.name!r} or an archive '{card.name}.zip' with files {marker!r}, at any "
         f"depth.{there}\n"
-        f"Get it from {card.page}\n"
+        f"{page} {card.page}\n"
         f"Licence: {card.licence}\n"
         f"Cite: {card.citation}\n"
-        "Then put it there, or say where it lies with --data DIR or UNSEEN_DATA."
+        "Put it there, or say where it lies with --data DIR or UNSEEN_DATA."
     )

@@ -36,9 +36,19 @@ class Signal:
         """Sample (n,) nearest to each time (n,), in seconds from the start of the recording."""
         return np.asarray(np.round((onsets_s - self.begin_s) * self.sfreq), dtype=np.int64)
 
+    @property
+    def end_s(self) -> float:
+        """End of the last sample, seconds from the start of the recording."""
+        return float(self.begin_s + self.data.shape[-1] / self.sfreq)
+
     def length(self, length_s: float) -> int:
         """Samples in a stretch of `length_s` seconds."""
         return round(length_s * self.sfreq)
+
+    def holds(self, onsets_s: FloatArray, length_s: float) -> BoolArray:
+        """Whether each window (n,) of `length_s` seconds lies wholly inside the signal, to the nearest sample."""
+        starts = self.starts(onsets_s)
+        return np.asarray((starts >= 0) & (starts + self.length(length_s) <= self.data.shape[-1]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +108,20 @@ class Representation(ABC):
     as_recorded : bool
         Whether it takes the signals as they were recorded, filters them as it needs, and finds their flaws itself. If
         not, the study's preprocessing comes first, and flawed windows are found by `benchmarks.quality`.
-    control : bool
-        Whether it shows what can be told without the physiology in question (movement): a control baseline.
     """
 
     geometry: ClassVar[Geometry]
     as_recorded: ClassVar[bool] = False
-    control: ClassVar[bool] = False
+
+    @property
+    def control(self) -> bool:
+        """Whether it shows what can be told without the physiology in question (movement): a control baseline."""
+        return False
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules whose source determines what it gives: that of its class, and of the representations in it."""
+        return (type(self).__module__,)
 
     @abstractmethod
     def sources(self, signal: str) -> tuple[str, ...]:

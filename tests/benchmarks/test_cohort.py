@@ -50,6 +50,10 @@ class Clinic(RecordingDataset):
     def tasks(self) -> Mapping[str, Task]:
         return self._tasks
 
+    @property
+    def signals(self) -> tuple[str, ...]:
+        return ("eeg",)
+
     def subjects(self) -> tuple[str, ...]:
         return tuple(sorted(self._channels))
 

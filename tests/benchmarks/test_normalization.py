@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -92,9 +93,119 @@ def test_merged_moments_equal_those_of_all(sizes: list[int], scale: float, offse
     parts = [Moments.over(part, (0,)) for part in np.split(x, np.cumsum(sizes)[:-1])]
     merged = reduce(Moments.merge, parts)
     whole = Moments.over(x, (0,))
-    assert merged.count == whole.count == sum(sizes)
+    assert merged.count.tolist() == whole.count.tolist() == [sum(sizes)] * 3
     np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-12, atol=1e-12 * scale)
     np.testing.assert_allclose(merged.squares, whole.squares, rtol=1e-12 * (1 + abs(offset)))
+
+
+def gappy(x: np.ndarray, seed: int, part: float = 0.3) -> np.ndarray:
+    """Copy of x in which values are missing here and there."""
+    holes = np.random.default_rng(seed).random(x.shape) < part
+    return np.where(holes, np.nan, x)
+
+
+def test_moments_of_known_values_where_some_are_missing() -> None:
+    nan = np.nan
+    moments = Moments.over(np.array([[1.0, nan, nan], [nan, 5.0, nan], [3.0, 7.0, nan], [8.0, nan, nan]]), (0,))
+    assert moments.count.tolist() == [3, 2, 0]
+    assert moments.mean.tolist() == [4, 6, 0]
+    assert moments.squares.tolist() == [26, 2, 0]
+
+
+@settings(max_examples=200)
+@given(
+    sizes=st.lists(st.integers(1, 12), min_size=1, max_size=6),
+    part=st.sampled_from([0.1, 0.5, 0.9, 1.0]),
+    shape=st.sampled_from([("vector", (3,)), ("channels", (2, 5))]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_moments_of_parts_with_missing_values_merge_to_those_of_all(
+    sizes: list[int], part: float, shape: tuple[Geometry, tuple[int, ...]], seed: int
+) -> None:
+    geometry, window = shape
+    x = gappy(np.random.default_rng(seed).standard_normal((sum(sizes), *window)) + 7, seed, part)
+    told = [STATISTICS[geometry](one) for one in np.split(x, np.cumsum(sizes)[:-1])]
+    merged, whole = reduce(lambda one, other: one.merge(other), told), STATISTICS[geometry](x)
+    assert isinstance(merged, Moments)
+    assert isinstance(whole, Moments)
+    rows = np.moveaxis(x, 1, -1).reshape(-1, window[0])
+    np.testing.assert_array_equal(merged.count.ravel(), np.isfinite(rows).sum(axis=0))
+    for column, values in enumerate(rows.T):
+        known = values[np.isfinite(values)]
+        for moments in (merged, whole):
+            assert moments.mean.ravel()[column] == pytest.approx(known.mean() if len(known) else 0, rel=1e-12)
+            spread = ((known - known.mean()) ** 2).sum() if len(known) else 0
+            assert moments.squares.ravel()[column] == pytest.approx(spread, rel=1e-9, abs=1e-20)
+
+
+@settings(max_examples=200)
+@given(
+    shape=st.tuples(st.integers(1, 90), st.integers(1, 6), st.integers(1, 300)),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    geometry=st.sampled_from(["vector", "channels"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_where_nothing_is_missing_moments_are_the_plain_ones_to_the_bit(
+    shape: tuple[int, int, int], dtype: type, geometry: Geometry, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    x = (random.standard_normal(shape) * 10.0 ** random.integers(-7, 7)).astype(dtype)
+    axes = (0,) if geometry == "vector" else (0, 2)
+    moments = STATISTICS[geometry](x)
+    assert isinstance(moments, Moments)
+    mean = x.mean(axis=axes, keepdims=True, dtype=np.float64)
+    squares = ((x.astype(np.float64) - mean) ** 2).sum(axis=axes, keepdims=True)
+    np.testing.assert_array_equal(moments.mean, mean[0])
+    np.testing.assert_array_equal(moments.squares, squares[0])
+    assert (moments.count == np.prod([shape[axis] for axis in axes])).all()
+
+
+def test_a_missing_feature_is_imputed_by_the_mean_of_those_learned_from() -> None:
+    learned, unseen = windows_of(gappy(vectors(), 1), "ab"), windows_of(gappy(3 * vectors(), 2), "z")
+    means = np.nanmean(learned.x, axis=0)
+    shared = fitted(Training(), learned, "vector")
+    for windows in (learned, unseen):
+        filled = replace(windows, x=np.where(np.isnan(windows.x), means, windows.x))
+        out = shared(windows)
+        assert (out[np.isnan(windows.x)] == 0).all()
+        np.testing.assert_allclose(out, shared(filled), atol=1e-9)
+
+
+@pytest.mark.parametrize("mode", [Training(), Stream(), SubjectUnlabelled()])
+@pytest.mark.parametrize("geometry", ["vector", "channels"])
+def test_missing_values_become_zero_and_known_ones_standard_scores_in_every_mode(
+    mode: Normalization, geometry: Geometry
+) -> None:
+    windows = windows_of(gappy(SAMPLES[geometry], 4), "abc")
+    out = fitted(mode, windows, geometry)(windows)
+    missing = np.isnan(windows.x)
+    assert (out[missing] == 0).all()
+    axes = (0,) if geometry == "vector" else (0, 2)
+    groups = windows.by_subject() if mode.transductive else [("all", windows)]
+    for name, group in groups:
+        shown = out if name == "all" else out[windows.subject == name]
+        mean, sd = (part(group.x, axis=axes, keepdims=True) for part in (np.nanmean, np.nanstd))
+        expected = np.where(np.isnan(group.x), 0, (group.x - mean) / sd)
+        np.testing.assert_allclose(shown, expected, rtol=1e-7, atol=1e-9)
+
+
+def test_a_feature_that_nobody_learned_from_has_is_zero_for_everyone() -> None:
+    learned = windows_of(np.column_stack([np.full(20, np.nan), np.arange(20.0)]), "ab")
+    unseen = windows_of(np.array([[1e9, 9.5], [np.nan, 9.5]]), "z")
+    np.testing.assert_array_equal(fitted(Training(), learned, "vector")(unseen), np.zeros((2, 2)))
+    np.testing.assert_array_equal(fitted(SubjectUnlabelled(), learned, "vector")(learned)[:, 0], 0)
+
+
+def test_a_feature_that_the_first_subjects_lack_is_learned_from_later_ones() -> None:
+    first, second = np.full((4, 1), np.nan), np.array([[2.0], [6.0]])
+    normalizer = Stream().start("vector").learn(STATISTICS["vector"](first))
+    assert normalizer(windows_of(second, "b")).tolist() == [[0], [0]]
+    assert normalizer.learn(STATISTICS["vector"](second))(windows_of(second, "b")).tolist() == [[-1], [1]]
+
+
+def test_without_normalisation_missing_features_cannot_be_imputed() -> None:
+    with pytest.raises(LearningError, match="nothing to impute them from: choose normalization: training"):
+        fitted(Unnormalized(), windows_of(gappy(vectors(), 1), "ab"), "vector")(windows_of(gappy(vectors(), 1), "ab"))
 
 
 def test_moments_in_single_precision_are_summed_in_double() -> None:

@@ -88,9 +88,21 @@ def test_summary_of_known_windows() -> None:
     summary = Summary.of(own, 3, Training(), "vector")
     assert summary.class_counts.tolist() == [0, 2, 0]
     assert summary.moments is not None
-    assert summary.moments.count == 2
+    assert summary.moments.count.tolist() == [2, 2]
     assert summary.moments.mean.tolist() == [2.0, 2.0]
     assert summary.moments.squares.tolist() == [8.0, 0.0]
+
+
+def test_missing_features_are_counted_feature_by_feature_on_the_way() -> None:
+    nan = np.nan
+    own = windows(np.array([[0.0, nan, nan], [4.0, 2.0, nan], [nan, 6.0, nan]]), np.array([0, 1, 1]))
+    told = Summary.read(Summary.of(own, 2, Training(), "vector").record())
+    assert told.moments is not None
+    assert told.moments.count.tolist() == [2, 2, 0]
+    assert told.moments.mean.tolist() == [2, 4, 0]
+    assert told.moments.squares.tolist() == [8, 8, 0]
+    normalizer = told.normalizer(Training(), "vector")
+    assert normalizer(own).tolist() == [[-1, 0, 0], [1, -1, 0], [0, 1, 0]]
 
 
 def test_moments_are_told_only_where_the_mode_shares_them() -> None:
@@ -111,8 +123,9 @@ def test_merged_summaries_equal_that_of_the_pooled_windows(
     sizes: list[int], shape: tuple[Geometry, tuple[int, ...]], data: st.DataObject
 ) -> None:
     geometry, window = shape
-    values = hnp.arrays(np.float64, (sum(sizes), *window), elements=st.floats(-1e3, 1e3))
-    x = data.draw(values)
+    x = data.draw(hnp.arrays(np.float64, (sum(sizes), *window), elements=st.floats(-1e3, 1e3)))
+    # A client may lack a feature in some of its windows, or in all of them.
+    x[data.draw(hnp.arrays(np.bool_, x.shape))] = np.nan
     y = np.arange(len(x)) % 2
     edges = np.cumsum([0, *sizes])
     parts = [windows(x[a:b], y[a:b]) for a, b in pairwise(edges)]
@@ -123,7 +136,7 @@ def test_merged_summaries_equal_that_of_the_pooled_windows(
     pooled = STATISTICS[geometry](concatenate(parts).x)
     assert isinstance(pooled, Moments)
     assert total.moments is not None
-    assert total.moments.count == pooled.count
+    np.testing.assert_array_equal(total.moments.count, pooled.count)
     np.testing.assert_allclose(total.moments.mean, pooled.mean, rtol=1e-10, atol=1e-10)
     np.testing.assert_allclose(total.moments.squares, pooled.squares, rtol=1e-10, atol=1e-6)
     assert total.class_counts.tolist() == np.bincount(y, minlength=2).tolist()

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.archive import Archive, Unarchivable
 from benchmarks.errors import LearningError
 from benchmarks.normalization import Identity, Moments, Shared
 from clients.encoders.mlp import MLP
@@ -90,3 +91,30 @@ def test_a_network_of_nan_is_an_error() -> None:
         mine.network[-1].bias.fill_(float("nan"))
     with pytest.raises(LearningError, match="diverge"):
         shares_of(mine)
+
+
+def test_its_archive_says_the_same_and_is_of_the_network_as_it_was() -> None:
+    mine = NetworkPredictor(predictor().network, Shared(Moments.over(WINDOWS.x, (0,))), CrossEntropy())
+    content, before = mine.archive().to_bytes(), shares_of(mine)
+    with torch.no_grad():
+        for parameter in mine.network.parameters():
+            parameter.add_(1.0)
+    again = NetworkPredictor.restore(Archive.from_bytes(content), frozenset())
+    assert shares_of(again).tobytes() == before.tobytes()
+    assert not np.allclose(shares_of(mine), before)
+
+
+def test_a_network_that_no_blueprint_describes_has_no_archive() -> None:
+    with pytest.raises(Unarchivable, match="does not come from a blueprint"):
+        NetworkPredictor(nn.Linear(4, 3), Identity(), CrossEntropy()).archive()
+
+
+class Half(MLP):
+    def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
+        return super().build(shape, outputs).bfloat16()
+
+
+def test_weights_of_a_type_that_numpy_does_not_have_are_no_archive() -> None:
+    network = initial_network(Half(hidden=()), CrossEntropy(), (4,), 3, seed=0)
+    with pytest.raises(Unarchivable, match="BFloat16"):
+        NetworkPredictor(network, Identity(), CrossEntropy()).archive()

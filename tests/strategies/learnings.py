@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -77,6 +78,12 @@ def labelled(x: np.ndarray, y: np.ndarray, subject: str) -> Windows:
     )
 
 
+def timed(windows: Windows, *, class_s: float = 100.0, spread_s: float = 25.0) -> Windows:
+    """The windows with onsets: class k is recorded around k times `class_s`, give or take N(0, spread_s^2)."""
+    noise = generator("timed", *windows.subjects).standard_normal(len(windows))
+    return replace(windows, onset=windows.labels * class_s + spread_s * noise)
+
+
 def learning(
     windows: Windows, *, validation: Sequence[str] = (), geometry: Geometry = "vector", seed: int = 0
 ) -> Learning:
@@ -124,9 +131,10 @@ def disturb(step: int, predictor: Predictor) -> None:
     np.random.seed(step + 1)
     torch.manual_seed(step)
     torch.rand(7)
-    network = getattr(predictor, "network", None)
-    if network is not None:
-        network.eval()
-        with torch.no_grad():
-            for parameter in network.parameters():
-                parameter.fill_(float("nan"))
+    for part in (predictor, *getattr(predictor, "members", {}).values()):
+        network = getattr(part, "network", None)
+        if network is not None:
+            network.eval()
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    parameter.fill_(float("nan"))

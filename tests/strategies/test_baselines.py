@@ -1,4 +1,4 @@
-"""The majority class."""
+"""The majority class, and the frequencies of all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from strategies.baselines import Constant, Majority, guess
+from benchmarks.windows import concatenate
+from strategies.baselines import ClassPrior, Constant, Majority, guess
 from tests.strategies.learnings import Recorder, gaussian_windows, ignore, labelled, learning
 
 
@@ -38,3 +39,25 @@ def test_before_learning_it_is_a_guess() -> None:
 def test_a_guess_is_even() -> None:
     assert isinstance(guess(3), Constant)
     np.testing.assert_allclose(guess(3).probabilities, 1 / 3)
+
+
+@pytest.mark.parametrize("counts", [(1, 2, 1), (6, 3, 1), (2, 2, 2)])
+def test_the_prior_is_how_often_each_class_is_met(counts: tuple[int, ...]) -> None:
+    windows = labelled(np.zeros((sum(counts), 1)), np.repeat([0, 1, 2], counts), "a")
+    said = ClassPrior().fit(learning(windows), ignore).predict(windows.without(labels=True)).probabilities
+    np.testing.assert_array_equal(said, np.tile(np.array(counts) / sum(counts), (sum(counts), 1)))
+
+
+def test_the_prior_counts_the_training_windows_of_all_subjects_and_no_others() -> None:
+    few, many = (labelled(np.zeros((n, 1)), np.arange(n) % 4 == 0, name) for n, name in ((4, "few"), (40, "many")))
+    apart = labelled(np.zeros((50, 1)), np.ones(50, dtype=int), "apart")
+    known = learning(concatenate([few, many, apart]), validation=["apart"])
+    np.testing.assert_array_equal(ClassPrior().fit(known, ignore).probabilities, [0.75, 0.25])
+
+
+def test_before_learning_the_prior_is_a_guess() -> None:
+    windows = labelled(np.zeros((3, 1)), np.array([0, 0, 1]), "a")
+    record = Recorder(windows)
+    ClassPrior().fit(learning(windows), record)
+    assert record.steps == [0, 1]
+    np.testing.assert_array_equal(record.probabilities[0], 0.5)

@@ -13,6 +13,7 @@ import torch
 from benchmarks.errors import LearningError, StudyError
 from benchmarks.normalization import NORMALIZATIONS, Geometry, Normalization, SubjectUnlabelled
 from benchmarks.parts import build, find
+from benchmarks.randomness import generator
 from benchmarks.windows import Windows
 from clients.encoders.mlp import MLP
 from clients.objectives.cross_entropy import CrossEntropy
@@ -27,6 +28,7 @@ from tests.strategies.learnings import (
     gaussian_windows,
     ignore,
     learning,
+    timed,
 )
 
 
@@ -46,6 +48,12 @@ class Case:
         Whether it meets subjects one after another.
     normalizes : bool
         Whether it takes a normalisation.
+    looks : bool
+        Whether it looks at the windows' representation; what does not is a control.
+    clock : bool
+        Whether it looks at the time.
+    seen : bool
+        Whether it is scored on people whom it learned from.
     """
 
     values: dict[str, object] = field(default_factory=dict)
@@ -53,15 +61,23 @@ class Case:
     geometry: Geometry = "vector"
     in_sequence: bool = False
     normalizes: bool = True
+    looks: bool = True
+    clock: bool = False
+    seen: bool = False
 
 
 CASES = {
-    "majority": Case(learns=False, normalizes=False),
+    "majority": Case(learns=False, normalizes=False, looks=False),
+    "class_prior": Case(learns=False, normalizes=False, looks=False),
+    "time_linear": Case(normalizes=False, looks=False, clock=True),
+    "time_forest": Case({"trees": 20}, normalizes=False, looks=False, clock=True),
     "lda": Case(),
     "tangent_space": Case(geometry="spd"),
     "pooled": Case({"epochs": 8, "patience": 2}),
     "fedavg": Case({"rounds": 8, "fraction": 0.75}),
     "finetuning": Case({"epochs": 4}, in_sequence=True),
+    "local_only": Case({"epochs": 10}),
+    "personal": Case({"epochs": 10}, seen=True),
 }
 every_strategy = pytest.mark.parametrize("name", CASES)
 
@@ -86,6 +102,7 @@ def strategy(name: str, mode: Normalization | None = None) -> Strategy:
 def problem(name: str, seed: int = 0) -> tuple[Learning, Windows]:
     """What may be learned from, and the labelled windows of a new subject."""
     cohort = COHORTS[CASES[name].geometry]
+    cohort = timed(cohort) if strategy(name).needs_onset else cohort
     known = cohort.of(["a", "b", "c", "d", "e"])
     apart = ["e"] if strategy(name).uses_validation else []
     return learning(known, validation=apart, geometry=CASES[name].geometry, seed=seed), cohort.of("new")
@@ -107,8 +124,11 @@ def test_it_says_of_itself_what_is_so(name: str) -> None:
     assert mine.sequential is CASES[name].in_sequence
     assert CASES[name].geometry in mine.geometries
     assert ("normalization" in {f.name for f in fields(mine)}) is CASES[name].normalizes
+    assert mine.needs_features is CASES[name].looks
+    assert mine.control is not CASES[name].looks
+    assert mine.needs_onset is CASES[name].clock
+    assert mine.target == ("seen" if CASES[name].seen else "unseen")
     assert not mine.needs_target
-    assert not mine.needs_onset
 
 
 MODES = [(name, mode) for name, case in CASES.items() if case.normalizes for mode in NORMALIZATIONS]
@@ -133,6 +153,17 @@ def test_it_learns_an_easy_cohort_and_refuses_what_makes_no_sense(name: str, mod
 def test_what_never_learns_is_at_chance(name: str) -> None:
     known, new = problem(name)
     assert balanced_accuracy(strategy(name).fit(known, ignore), new) == pytest.approx(1 / 3)
+
+
+@every_strategy
+def test_it_looks_at_the_representation_if_and_only_if_it_says_so(name: str) -> None:
+    known, new = problem(name)
+    order = generator("other windows").permutation(len(known.training))
+    other = replace(known, training=replace(known.training, x=known.training.x[order]))
+    fits = [strategy(name).fit(each, ignore) for each in (known, other)]
+    assert np.array_equal(*[said(fit, new) for fit in fits]) is not CASES[name].looks
+    shown = replace(new, x=new.x[::-1].copy())
+    assert np.array_equal(said(fits[0], shown), said(fits[0], new)) is not CASES[name].looks
 
 
 @every_strategy

@@ -190,7 +190,12 @@ def test_fingerprint_follows_the_subjects_rows_and_the_settings(places: Places) 
     assert relabelled[0] == before[0]
     assert relabelled[1] != before[1]
     assert fingerprints(edited("30,yes,2.5,0.25,80,a", "30,yes,2.5,0.25,80,z")) == before, "no part of the data"
-    settings: list[dict[str, Any]] = [{"features": ["eda_*"]}, {"missing": "fail"}, {"trial": "phase"}]
+    settings: list[dict[str, Any]] = [
+        {"features": ["eda_*"]},
+        {"missing": "fail"},
+        {"missing": "impute"},
+        {"trial": "phase"},
+    ]
     for values in settings:
         assert not set(before) & set(fingerprints(**values))
 
@@ -214,6 +219,30 @@ def test_missing_features_can_be_refused(places: Places) -> None:
     with pytest.raises(SignalError, match=r"subject S02: 2 of 4 rows .*eda_mean, eda_sd.*dataset\.missing says fail"):
         load(table(places, MISSING, missing="fail"), "S02")
     assert len(load(table(places, MISSING, missing="fail"), "S01").windows) == 4
+
+
+def test_missing_features_can_be_left_to_be_imputed(places: Places) -> None:
+    dataset = table(places, MISSING, missing="impute")
+    found = load(dataset, "S02")
+    np.testing.assert_array_equal(
+        found.windows.x, [[2.5, 0.25, 80], [1.0, np.nan, 60], [np.nan, 0.15, 61], [2.0, 0.20, 79]]
+    )
+    assert (found.report.windows, found.report.dropped, found.report.imputed) == (4, 0, 2)
+    assert found.report.unusable == {"nan": 2}
+    assert (load(dataset, "S01").report.imputed, load(dataset, "S01").report.unusable) == (0, {})
+
+
+def test_nobody_is_imputed_whole(places: Places) -> None:
+    content = "id,stress,f,g\nS1,0,,1\nS1,1,,2\nS2,0,,\nS2,1,,inf\nS3,0,1,1\nS3,1,2,2\n"
+    dataset = table(places, content, features=["f", "g"], missing="impute")
+    assert len(load(dataset, "S1").windows) == 2
+    with pytest.raises(SignalError, match=r"subject S2: 2 of 2 rows .*f, g, so no usable row is left"):
+        load(dataset, "S2")
+
+
+def test_length_of_the_windows(places: Places) -> None:
+    assert table(places).window_s is None
+    assert table(places, length_s=60).window_s == 60
 
 
 def test_subject_without_a_usable_row(places: Places) -> None:
@@ -312,6 +341,8 @@ def test_files_that_cannot_be_read(places: Places) -> None:
         ({"features": []}, "dataset.features"),
         ({"features": "eda_*"}, "dataset.features"),
         ({"missing": "keep"}, "dataset.missing"),
+        ({"length_s": 0}, "dataset.length_s"),
+        ({"length_s": float("inf")}, "dataset.length_s"),
         ({"labels": "stress"}, "dataset.labels.*Did you mean 'label'"),
         ({"label": "id"}, "dataset.label: the subject's column"),
     ],

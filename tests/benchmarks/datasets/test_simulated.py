@@ -184,6 +184,7 @@ def test_subjects_and_seeds_are_independent() -> None:
     [
         {"trials": 7}, {"trial_s": 21.0}, {"channels": 9}, {"sfreq": 100.0}, {"effect": 0.7}, {"shift": 0.7},
         {"trial_spread": 0.7}, {"eda_noise": 0.7}, {"label_noise": 0.7}, {"shuffle_labels": True}, {"seed": 7},
+        {"order": "calm_first"}, {"drift": 0.7},
     ],
     ids=str,
 )  # fmt: skip
@@ -198,6 +199,47 @@ def test_every_parameter_of_a_subject_changes_its_fingerprint_and_its_data(chang
     plain, changed = simulated(), simulated(**change)
     assert plain.fingerprint("sim000") != changed.fingerprint("sim000")
     assert told(plain) != told(changed)
+
+
+def test_the_default_cohort_stays_what_it_was() -> None:
+    # As this file had it before it knew of orders and drift; studies of the default cohort stay comparable.
+    eeg, eda = (signal(simulated(), "sim003", name)[0, 500:503] * 1e6 for name in ("eeg", "eda"))
+    np.testing.assert_allclose(eeg, [10.09055118503311, 7.99486166290171, 2.4801700476254234], rtol=1e-9)
+    np.testing.assert_allclose(eda, [4.905029503584573, 4.915142062654925, 4.865589257010979], rtol=1e-9)
+
+
+def test_calm_first_is_the_same_people_in_another_order() -> None:
+    paired, sorted_ = simulated(effect=0.0), simulated(effect=0.0, order="calm_first")
+    for subject in sorted_.subjects():
+        np.testing.assert_array_equal(sorted_.truth(subject).true_labels, [0] * 6 + [1] * 6)
+        # Without an effect, the order reaches the EEG in no way.
+        np.testing.assert_array_equal(signal(sorted_, subject, "eeg"), signal(paired, subject, "eeg"))
+    (recording,) = sorted_.read("sim000")
+    assert list(recording.annotations.description) == ["calm"] * 6 + ["task"] * 6
+
+
+def test_rhythms_drift_by_what_is_set_and_the_background_does_not() -> None:
+    dataset = simulated(subjects=2, trials=40, effect=0.0, trial_spread=0.0, drift=2.0)
+    for subject in dataset.subjects():
+        truth = dataset.truth(subject)
+        sources = np.linalg.solve(truth.gain * truth.mixing, signal(dataset, subject, "eeg"))
+        trials = by_trial(sources, 80)
+        middle = (np.arange(80) + 0.5) / 80
+
+        def slope(band: tuple[float, float], trials: np.ndarray = trials, middle: np.ndarray = middle) -> float:
+            return float(np.polyfit(middle, np.log(band_power(trials, band).mean(axis=1)), 1)[0])
+
+        # The rhythm stands on nothing else: all power of its band is scaled.
+        np.testing.assert_allclose([slope(THETA), slope(ALPHA)], truth.drift, atol=0.1)
+        np.testing.assert_allclose([slope((1, 4)), slope((13, 30))], 0, atol=0.1)
+
+
+def test_everyone_drifts_as_far_in_a_direction_of_their_own() -> None:
+    dataset = simulated(subjects=400, drift=1.5)
+    drift = np.array([dataset.truth(subject).drift for subject in dataset.subjects()])
+    np.testing.assert_allclose(np.hypot(*drift.T), 1.5)
+    # The mean of n directions has a standard error of 1.5 / sqrt(2 n) on each axis.
+    np.testing.assert_allclose(drift.mean(axis=0), 0, atol=4 * 1.5 / np.sqrt(800))
 
 
 @given(seed=st.integers(0, 2**31), trials=st.integers(1, 12))
@@ -269,6 +311,8 @@ def test_it_says_everywhere_that_it_is_simulated() -> None:
         ({"sfreq": 20}, "dataset.sfreq"),
         ({"effect": -1}, "dataset.effect"),
         ({"shift": float("nan")}, "dataset.shift"),
+        ({"order": "task_first"}, "dataset.order.*'paired' or 'calm_first'"),
+        ({"drift": -1}, "dataset.drift"),
         ({"label_noise": 1.5}, "dataset.label_noise"),
         ({"seed": "many"}, "dataset.seed"),
         ({"subject": 3}, "dataset.subject.*Did you mean 'subjects'"),

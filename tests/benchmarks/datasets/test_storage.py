@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from benchmarks.datasets import storage
 from benchmarks.datasets.contract import Card, Places
+from benchmarks.datasets.sources import PublishedFiles
 from benchmarks.errors import DataError
 
 CARD = Card(
@@ -184,6 +186,19 @@ def test_missing_data_says_where_to_get_them(places: Places, empty_folder: bool)
     for needed in (CARD.page, CARD.licence, CARD.citation, CARD.title, str(places.data), "birds.zip", MARKER, "--data"):
         assert needed in told
     assert ("is there, but holds no such file" in told) == empty_folder
+
+
+def test_missing_data_that_a_publisher_offers_name_the_command(places: Places) -> None:
+    command = f"unseen datasets get birds --data '{places.data}/all of it'"
+    spaced = replace(places, data=places.data / "all of it")
+    with pytest.raises(DataError) as caught:
+        storage.find_root(CARD, MARKER, spaced)
+    assert "datasets get" not in str(caught.value)
+    offered = replace(CARD, source=PublishedFiles("https://example.org/birds/1.0/", "1 MB"))
+    with pytest.raises(DataError) as caught:
+        storage.find_root(offered, MARKER, spaced)
+    assert command in str(caught.value).splitlines()[2]
+    assert CARD.page in str(caught.value)
 
 
 def test_archive_of_something_else(places: Places) -> None:

@@ -22,6 +22,7 @@ from benchmarks.preprocessing import Preprocessing
 from benchmarks.recipe import Recipe, WindowLength
 from benchmarks.representations.contract import SignalRepresentation
 from benchmarks.windows import FloatArray, IntArray
+from tests.benchmarks.datasets.e4_files import write_e4, write_stress_predict
 from tests.benchmarks.datasets.edf_files import write_eegmat_subject
 
 
@@ -29,6 +30,19 @@ def _eegmat(places: Places) -> Mapping[str, Any]:
     for subject in ("Subject00", "Subject01"):
         write_eegmat_subject(places.data / "eegmat", subject, rest_s=122, arithmetic_s=4)
     return {}
+
+
+def _stress_predict(places: Places) -> Mapping[str, Any]:
+    write_stress_predict(places.data / "stress_predict", files=["EDA.csv"])
+    return {}
+
+
+def _e4(places: Places) -> Mapping[str, Any]:
+    for seed, subject in enumerate(("ann", "bob")):
+        write_e4(places.study / "bands" / subject, seed=seed, files=["EDA.csv"])
+    rows = [f"{subject},{span}" for subject in ("ann", "bob") for span in ("rest,0,20", "talk,20,50")]
+    (places.study / "phases.csv").write_text("\n".join(["subject,phase,start,stop", *rows]))
+    return {"path": "bands", "phases": "phases.csv"}
 
 
 def _table(places: Places) -> Mapping[str, Any]:
@@ -43,6 +57,8 @@ def _simulated(places: Places) -> Mapping[str, Any]:
 
 EXAMPLES: Mapping[str, Callable[[Places], Mapping[str, Any]]] = {
     "eegmat": _eegmat,
+    "stress_predict": _stress_predict,
+    "e4": _e4,
     "table": _table,
     "simulated": _simulated,
 }

@@ -1,0 +1,21 @@
+"""The upper bound of a person's own windows: a network that knows the scored person, and nobody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from strategies.contract import Target
+from strategies.local_only import LocalOnly
+
+
+@dataclass(frozen=True)
+class Personal(LocalOnly):
+    """A network trained on the scored person's earlier windows alone, as each subject of `LocalOnly` is on its own.
+
+    It is a bound and no method for new people: nobody has labelled windows of a person who was never met. Its scores
+    are of a seen person, on later windows than those learned from (`benchmarks.protocols.within_subject`), so they are
+    not compared with scores of unseen people.
+    """
+
+    target: ClassVar[Target] = "seen"
