@@ -108,6 +108,28 @@ def export_files(place: Path) -> list[Path]:
     return _members(place) if place.is_dir() else [place]
 
 
+def recorded(place: Path) -> frozenset[str]:
+    """Names of the signals and events that an export has a file of, without reading them.
+
+    Raises
+    ------
+    DataError
+        The archive cannot be read.
+    """
+    if place.is_dir():
+        found = {file.name for file in _members(place)}
+    else:
+        try:
+            with zipfile.ZipFile(place) as opened:
+                found = {PurePosixPath(member).name for member in opened.namelist()}
+        except (OSError, *BROKEN_ARCHIVE) as error:
+            raise DataError(
+                f"{place} is no zip archive that can be read ({error}): export this session again."
+            ) from error
+    files = {**{name: kind.file for name, kind in _KINDS.items()}, "ibi": _IBI}
+    return frozenset(name for name, file in files.items() if file in found)
+
+
 def read_e4(place: Path) -> E4Export:
     """Read one session of the wristband.
 

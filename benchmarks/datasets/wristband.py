@@ -12,7 +12,7 @@ from pydantic import Field
 
 from benchmarks.datasets import storage
 from benchmarks.datasets.contract import Card, Places, RecordingDataset
-from benchmarks.datasets.e4 import SIGNALS, E4Export, export_files, is_export, read_e4
+from benchmarks.datasets.e4 import SIGNALS, E4Export, export_files, is_export, read_e4, recorded
 from benchmarks.datasets.phase_table import PhaseTable
 from benchmarks.datasets.phases import Phase, annotated, cut_phases
 from benchmarks.digest import digest
@@ -78,8 +78,11 @@ class Wristband(RecordingDataset):
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """What the wristband records."""
-        return SIGNALS
+        """What every export has a file of."""
+        everywhere = frozenset(SIGNALS).intersection(
+            *(recorded(place) for sessions in self._exports.values() for place in sessions.values())
+        )
+        return tuple(name for name in SIGNALS if name in everywhere)
 
     def subjects(self) -> tuple[str, ...]:
         """Subjects with an export, sorted."""

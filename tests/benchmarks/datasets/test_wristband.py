@@ -68,6 +68,18 @@ def test_each_phase_is_a_class_of_its_own(bands: Path, places: Places) -> None:
     assert len(recording.events["ibi"]) > 0
 
 
+def test_signals_are_those_that_every_export_has(bands: Path, places: Places) -> None:
+    assert wristband(places).signals == ("eda", "temp", "ibi"), "ann's has no more, bob's archive has all"
+    shutil.rmtree(bands / "ann")
+    assert wristband(places, PHASES.replace("ann", "bob")).signals == ("acc", "bvp", "eda", "temp", "ibi")
+
+
+def test_an_archive_that_cannot_be_read_is_told_before_anything_is(bands: Path, places: Places) -> None:
+    (bands / "bob.zip").write_bytes(b"PK no archive")
+    with pytest.raises(DataError, match="bob.zip is no zip archive"):
+        _ = wristband(places).signals
+
+
 def test_classes_of_several_phases_in_the_order_of_the_study(bands: Path, places: Places) -> None:
     dataset = wristband(places, classes={"still": ["rest"], "moved": ["walk", "talk"]})
     assert dataset.task(None).classes == ("still", "moved")
