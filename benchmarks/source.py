@@ -31,8 +31,9 @@ def source_files(module_name: str) -> dict[str, Path]:
     """Source files that a module rests on, itself included, by module name.
 
     Imports are read from the source, never run, those inside functions included and those for type checkers only left
-    out. The packages that hold a module count, since importing it runs them. Parts that a literal table names are not
-    imported by it. Computed once a process: files that are edited while it runs are not looked at again.
+    out. The packages that hold a module count, since importing it runs them. The project's tables of parts do not: a
+    new line in one changes no number, and the parts that are used are listed by themselves. Computed once a process:
+    files that are edited while it runs are not looked at again.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def source_files(module_name: str) -> dict[str, Path]:
     waiting, met = [module_name], set[str]()
     while waiting:
         name = waiting.pop()
-        if name in met:
+        if name in met or _is_table(name):
             continue
         met.add(name)
         spec = _spec(name) if _of_project(name.partition(".")[0]) else None
@@ -64,6 +65,10 @@ def source_files(module_name: str) -> dict[str, Path]:
             files[name] = Path(spec.origin)
             waiting += _imports(spec)
     return dict(sorted(files.items()))
+
+
+def _is_table(name: str) -> bool:
+    return name.partition(".")[0] in PROJECT and name.endswith(".table")
 
 
 def source_digest(module_names: Iterable[str]) -> str:

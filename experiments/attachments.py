@@ -16,7 +16,7 @@ from experiments.header import Header
 from experiments.model import save_model
 from experiments.model_code import ModelCard
 from experiments.records import PredictionRecord
-from experiments.report.table import CONTROL, SEEN, Line
+from experiments.report.table import CONTROL, EQUALS_CONTROL, SEEN, Line
 from experiments.results import Results
 from experiments.runs import Finding
 
@@ -162,13 +162,15 @@ def _members(results: Results, cells: pd.DataFrame) -> dict[str, bytes]:
 
 
 def _chosen(header: Header, line: Line, count: int, place: int) -> str:
-    if count == 1:
-        return "the only configuration of the study that is no control and learns from other people"
-    better = f"; {place} better, of which no predictor is kept" if place else ""
-    return (
-        f"best mean {header.metric} ({header.level}) of {count} configurations{better}. It was chosen by the very "
-        f"people that it is scored on: {line.primary.mean:.3f} is an optimistic pick, expect less of new people."
-    )
+    told = "the only configuration that is no control and learns from other people"
+    if count > 1:
+        better = f", {place} better ones of which no predictor is kept left out" if place else ""
+        told = (
+            f"best mean {header.metric} ({header.level}) of {count} configurations{better}; chosen by the very people "
+            f"that it is scored on, so {line.primary.mean:.3f} is an optimistic pick: expect less of new people"
+        )
+    doubt = f"; it does not beat its best control, {line.best_control}" if EQUALS_CONTROL in line.marks else ""
+    return f"{told}{doubt}."
 
 
 def _caption(header: Header, line: Line) -> Caption:
@@ -177,6 +179,7 @@ def _caption(header: Header, line: Line) -> Caption:
         "transductive": line.transductive,
         SEEN: line.target == "seen",
         CONTROL: line.control,
+        EQUALS_CONTROL: EQUALS_CONTROL in line.marks,
     }
     return Caption(
         configuration=line.configuration,

@@ -187,7 +187,7 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
             final = job.strategy.fit(learning, witness)
         compute_s = time.process_time() - started
         scores, predictions = _scored(split, final, witness, job)
-        model = packed(final) if job.keep_model else None
+        model = packed(final, learning.training) if job.keep_model else None
     except UnseenError as error:
         return Outcome((), (), time.process_time() - started, cause=str(error))
     except Exception as error:

@@ -24,7 +24,7 @@ _DPI = 110
 _PERSON, _CONTROL, _CHANCE = "#1f5a93", "#c96a12", "#555555"
 _PERSON_WIDTH, _NARROWEST, _HEIGHT = 0.17, 7.0, 4.6
 """Inches: what one person takes, and the least width and the height of the figure of all people."""
-_TITLE_CHARACTERS_PER_INCH = 11
+_TITLE_CHARACTERS_PER_INCH = 13
 
 
 @dataclass(frozen=True, eq=False)

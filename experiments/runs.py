@@ -225,11 +225,7 @@ def experiment_tags(header: Header) -> Mapping[str, str]:
         "selectedColumns": [
             *(f"metrics.`{score}{told}`" for told in ("", "/low", "/high", "/worst")),
             f"metrics.`{header.level}/macro_f1`",
-            *(
-                f"metrics.`{other}/{told}`"
-                for other in ("to_reference", *("to_control",) * bool(header.controls))
-                for told in ("difference", "p_holm")
-            ),
+            *(f"metrics.`to_reference/{told}`" for told in ("difference", "p_holm")),
             *(f"tags.`{mark}`" for mark in (*MARKS, *(CONTROL,) * bool(header.controls), "target")),
         ],
     }

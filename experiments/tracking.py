@@ -150,7 +150,8 @@ class Tracker:
             logging.getLogger(talkative).setLevel(logging.ERROR)
         if not uri.startswith((SQLITE, *_SERVERS)):
             raise TrackingUnavailable(
-                f"{uri!r} is no MLflow store: http://HOST:PORT of a server is expected, or {SQLITE}FILE."
+                f"{_without_password(uri)!r} is no MLflow store: http://HOST:PORT of a server is expected, or "
+                f"{SQLITE}FILE."
             )
         self._artifacts = Artifacts(uri)
         with self._answering():
@@ -432,8 +433,11 @@ def _has_files(run: Run) -> bool:
 
 
 def _tags(run: Run, findings: Mapping[str, Finding], best: Best | None) -> dict[str, str]:
-    chosen = {BEST: best.told} if best is not None and best.configuration == run.configuration else {}
-    return {**run.tags, **findings[run.configuration].tags, **chosen}
+    tags = {**run.tags, **findings[run.configuration].tags}
+    if best is not None and best.configuration == run.configuration:
+        # As the run's description too, of which MLflow's page shows all.
+        tags |= {BEST: best.told, "mlflow.note.content": f"`{MODEL}`: {best.told}"}
+    return tags
 
 
 def _without_password(text: str) -> str:

@@ -29,6 +29,8 @@ _SAME_BEAT_S = 0.01
 _SHAPE_S = 0.5
 _LIKENESS = 0.8
 _FAINT = 0.01
+_ABOVE_ROUNDING = 1e-6
+"""With no share at all rounding would decide what is a pulse wherever the wave stays below zero."""
 _PAIRS = 8
 
 
@@ -103,11 +105,11 @@ def beats_of_pulse(bvp: Signal) -> Beats:
     """Clean intervals between the beats that the pulse wave shows.
 
     NeuroKit2 finds the pulses (Elgendi et al. 2013, doi:10.1371/journal.pone.0076585). Its threshold contains a share
-    of the power of the whole recording, in which a few movements drown the pulses; that share is set to zero, since
-    pulses are chosen by their shape afterwards. A beat is the trough before its pulse: the systolic crest is broad at
-    the wrist and would add tens of milliseconds of jitter (Peralta et al. 2019, doi:10.1088/1361-6579/ab009b, compare
-    such points). A parabola through three samples places it between samples (Béres and Hejjel 2021,
-    doi:10.1016/j.bspc.2021.102589). Missing samples are bridged by a straight line.
+    of the power of the whole recording, in which a few movements drown the pulses; that share is set to next to
+    nothing, since pulses are chosen by their shape afterwards. A beat is the trough before its pulse: the systolic
+    crest is broad at the wrist and would add tens of milliseconds of jitter (Peralta et al. 2019,
+    doi:10.1088/1361-6579/ab009b, compare such points). A parabola through three samples places it between samples
+    (Béres and Hejjel 2021, doi:10.1016/j.bspc.2021.102589). Missing samples are bridged by a straight line.
 
     See `clean` for what is left out. Besides, both pulses of an interval must be alike the recording's median pulse
     over their first 0.5 s (correlation of 0.8 or more), a rule after Orphanidou et al. 2015
@@ -218,11 +220,11 @@ def _troughs(filtered: FloatArray, sfreq: float) -> FloatArray:
         return np.empty(0)
     scaled = filtered / np.abs(filtered).max()
     try:
-        crests = nk.ppg_findpeaks(scaled, sampling_rate=sfreq, method="elgendi", beatoffset=0)["PPG_Peaks"]
+        found = nk.ppg_findpeaks(scaled, sampling_rate=sfreq, method="elgendi", beatoffset=_ABOVE_ROUNDING)
     except IndexError:
         # NeuroKit2 stumbles over a signal without a single whole wave.
         return np.empty(0)
-    lowest = [a + int(np.argmin(filtered[a:b])) for a, b in pairwise(crests)]
+    lowest = [a + int(np.argmin(filtered[a:b])) for a, b in pairwise(found["PPG_Peaks"])]
     at = np.array(lowest, dtype=np.int64).clip(1, len(filtered) - 2)
     before, here, after = filtered[at - 1], filtered[at], filtered[at + 1]
     bend = before - 2 * here + after

@@ -66,7 +66,7 @@ class Cardiac(FeatureRepresentation):
         return ("bvp", "ibi") if self.beats == "ibi" else ("bvp",)
 
     def features(self, length_s: float) -> tuple[str, ...]:
-        """See `FeatureRepresentation`; a band is told in windows that hold nine of its slowest waves, or five for LF."""
+        """See `FeatureRepresentation`; a band is told where nine of its slowest waves fit, or five for LF."""
         high = ("log_hf",) if length_s >= _ROUNDING * _HIGH_FROM_S else ()
         low = ("log_lf", "lf_share") if length_s >= _ROUNDING * _LOW_FROM_S else ()
         return (*_TIME, *high, *low)

@@ -97,6 +97,12 @@ def test_the_digest_depends_on_names_and_contents_not_on_places_or_order(
     assert source_digest(["lab.right", "lab.core"]) == here
 
 
+def test_a_new_line_in_a_table_of_parts_changes_nothing() -> None:
+    # It imports the table of encoders, to read what a network was built from.
+    assert "clients.encoders.table" not in source_files("clients.network")
+    assert "clients.encoders.contract" in source_files("clients.network")
+
+
 def test_our_own_packages() -> None:
     files = source_files("benchmarks.recipe")
     assert {"benchmarks", "benchmarks.recipe", "benchmarks.quality", "benchmarks.representations"} <= set(files)

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 
 def runs_of(uri: str, study: str = "small") -> dict[tuple[str, str | None], Any]:
@@ -35,6 +45,7 @@ def contents_of(uri: str, study: str = "small") -> dict[tuple[str, str | None], 
             "params": run.data.params,
             "tags": {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"},
             "parent": names.get(run.data.tags.get("mlflow.parentRunId", "")),
+            "files": files_of(uri, run) if key[1] is None else {},
             "values": {
                 name: [
                     (point.step, repr(point.value), point.timestamp)
@@ -45,6 +56,21 @@ def contents_of(uri: str, study: str = "small") -> dict[tuple[str, str | None], 
         }
         for key, run in runs.items()
     }
+
+
+def files_of(uri: str, run: Any) -> dict[str, str]:
+    """Digests of a run's files by name; of a model, which carries the time of its making, only that it is there."""
+    store = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
+    there = [file.path for file in store.list_artifacts()]
+    with TemporaryDirectory() as folder:
+        return {
+            name: "" if name == "model" else hashlib.sha256(_fetched(store, name, folder).read_bytes()).hexdigest()
+            for name in there
+        }
+
+
+def _fetched(store: Any, name: str, folder: str) -> Path:
+    return Path(store.download_artifacts(name, folder))
 
 
 def deleted_of(uri: str, study: str = "small") -> int:
@@ -83,3 +109,35 @@ def silent_server() -> Iterator[str]:
             thread.join(5)
             for connection in held:
                 connection.close()
+
+
+@contextmanager
+def mlflow_server(uri: str, *options: str, port: int | None = None) -> Iterator[str]:
+    """Address of an MLflow server over a store; it takes files unless an option says otherwise."""
+    port = port or closed_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", str(port), *options]
+    quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **quiet},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(uri.removeprefix("sqlite:///")).parent,
+        start_new_session=True,
+    )
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        until = time.monotonic() + 120
+        while True:
+            with suppress(OSError):
+                direct.open(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                break
+            assert process.poll() is None, "the server has stopped"
+            assert time.monotonic() < until, "the server does not answer"
+            time.sleep(0.2)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)

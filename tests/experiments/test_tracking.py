@@ -3,21 +3,25 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
 from experiments.results import Results
 from experiments.statistics import summary
-from experiments.tracking import Tracker, TrackingUnavailable
+from experiments.tracking import DIGEST, Tracker, TrackingUnavailable
 from tests.experiments.stores import closed_port, contents_of, deleted_of, runs_of, silent_server
 from tests.experiments.studies import START, SmallStudy, cell_of, failure_of, header_of, outcome_of
 
+FILES = {"confusion_matrix.png", "subjects.png", "rows.parquet"}
 SCORES = {"majority": [0.5, 0.5, 0.5], "lda": [0.75, 0.625, 1.0]}
 
 
@@ -44,6 +48,14 @@ def publish_folds(study: SmallStudy, tracker: Tracker, *folds: tuple[str, str]) 
 
 def ids_of(store: str) -> dict:
     return {key: run.info.run_id for key, run in runs_of(store).items()}
+
+
+def folder_of(store: str, configuration: str) -> Path:
+    return Path(runs_of(store)[configuration, None].info.artifact_uri.removeprefix("file://"))
+
+
+def files_below(folder: Path) -> dict[Path, int]:
+    return {path.relative_to(folder): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 # --- what is published ----------------------------------------------------------------------------------------------
@@ -180,6 +192,87 @@ def test_a_fold_that_failed_is_a_failed_run_with_its_cause(study, store):
     assert contents["lda", None]["tags"]["failed_cells"] == "2 of 5: LearningError: diverged (1); worker died (1)"
 
 
+def test_a_configuration_has_its_figures_and_rows_and_a_subject_has_none(study, store):
+    publish(study, store)
+    for key, run in runs_of(store).items():
+        names = {path.name for path in Path(run.info.artifact_uri.removeprefix("file://")).glob("*")}
+        assert names == (FILES if key[1] is None else set())
+    for name in ("confusion_matrix.png", "subjects.png"):
+        assert (folder_of(store, "lda") / name).read_bytes().startswith(b"\x89PNG")
+        assert (folder_of(store, "lda") / name).read_bytes() != (folder_of(store, "majority") / name).read_bytes()
+
+
+def test_the_rows_of_a_configuration_are_all_of_the_results_file(study, store):
+    study.add(cell_of("lda", "S03"), outcome_of("S03", math.nan, reason="one class only"))
+    publish(study, store)
+    with Results(study.path, writable=False) as results:
+        expected = results.rows(digest for digest in study.digests if digest.startswith("lda"))
+    there = pd.read_parquet(folder_of(store, "lda") / "rows.parquet")
+    assert set(there["final"]) == {0, 1}
+    pd.testing.assert_frame_equal(there, expected)
+
+
+def test_a_configuration_whose_every_cell_failed_has_no_files_and_is_complete_all_the_same(study, store):
+    study.header = replace(study.header, configurations=("majority", "lda", "broken"))
+    study.add(cell_of("broken", "S00"), failure_of("no"))
+    publish(study, store)
+    assert contents_of(store)["broken", None]["files"] == {}
+    assert contents_of(store)["broken", None]["status"] == "FAILED"
+    ids = ids_of(store)
+    publish(study, store)
+    assert ids_of(store) == ids
+
+
+def test_people_that_were_learned_from_are_shown_and_never_called_held_out(tmp_path, store):
+    study = SmallStudy(tmp_path / "small.sqlite", header_of("majority", "personal"))
+    study.fill({"majority": [0.5, 0.5]})
+    for fold, value in (("S00", 0.875), ("S01", 0.625)):
+        outcome = outcome_of(fold, value, target="seen", curve=[0.25])
+        outcome = replace(outcome, scores=[replace(score, grouping="block") for score in outcome.scores])
+        study.add(cell_of("personal", fold, strategy="personal"), outcome)
+    publish(study, store)
+    runs = runs_of(store)
+    assert runs["personal", None].info.run_name == "personal (seen)"
+    assert runs["personal", None].data.metrics["window/balanced_accuracy"] == 0.75
+    assert "to_reference/difference" not in runs["personal", None].data.metrics
+    assert runs["personal", "S01"].data.metrics["window/balanced_accuracy"] == 0.625
+    assert runs["personal", "S01"].data.metrics["curve/window/balanced_accuracy"] == 0.25
+    for fold, kind in ((None, "configuration"), ("S00", "seen subject"), ("S01", "seen subject")):
+        expected = {"target": "seen", "grouping": "block", "run": kind}
+        assert expected.items() <= runs["personal", fold].data.tags.items()
+    for fold, kind in ((None, "configuration"), ("S00", "held-out subject")):
+        expected = {"target": "unseen", "grouping": "trial", "run": kind}
+        assert expected.items() <= runs["majority", fold].data.tags.items()
+
+
+def test_controls_and_what_does_not_beat_them_are_told(tmp_path, store):
+    header = header_of("majority", "time", "lda", "weak", controls=("majority", "time"))
+    study = SmallStudy(tmp_path / "small.sqlite", header)
+    people = range(10)
+    study.fill(
+        {
+            "majority": [0.5 for _ in people],
+            "time": [0.6 + 0.01 * person for person in people],
+            "lda": [0.8 + 0.02 * person for person in people],
+            "weak": [0.6 + 0.01 * (person + (-1) ** person) for person in people],
+        }
+    )
+    publish(study, store)
+    runs = runs_of(store)
+    assert runs["time", None].info.run_name == "time (control)"
+    assert runs["time", None].data.tags["control"] == "control"
+    assert "best_control" not in runs["time", None].data.tags
+    for configuration, told in (("lda", "beaten"), ("weak", "= control")):
+        assert runs[configuration, None].data.tags["control"] == told
+        assert runs[configuration, None].data.tags["best_control"] == "time"
+    metrics = runs["lda", None].data.metrics
+    assert metrics["to_control/difference"] == pytest.approx(0.2 + 0.045)
+    # All ten better: p is 2 / 2^10, of two comparisons with a control.
+    assert metrics["to_control/p_holm"] == pytest.approx(2 * 2 / 1024)
+    view = json.loads(MlflowClient(store).get_experiment_by_name("small").tags["mlflow.sharedViewState.study"])
+    assert "tags.`control`" in view["selectedColumns"]
+
+
 def test_names_that_mlflow_does_not_take_are_mended(tmp_path, store):
     study = SmallStudy(tmp_path / "small.sqlite", header_of("lda(bands=[8, 13])/é"))
     cell = cell_of("lda(bands=[8, 13])/é", "S00")
@@ -202,6 +295,95 @@ def test_publishing_twice_equals_publishing_once(study, store):
     assert contents_of(store) == contents
     assert ids_of(store) == ids
     assert deleted_of(store) == 0
+
+
+def test_files_are_not_sent_twice(study, store):
+    publish(study, store)
+    before = files_below(study.path.parent / "artifacts")
+    assert len(before) == 2 * len(FILES)
+    publish(study, store)
+    assert files_below(study.path.parent / "artifacts") == before
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_a_file_that_is_gone_comes_back(study, store, name):
+    publish(study, store)
+    contents = contents_of(store)
+    (folder_of(store, "lda") / name).unlink()
+    publish(study, store)
+    assert contents_of(store) == contents
+
+
+def test_a_run_that_is_written_anew_leaves_no_files_behind(study, store):
+    publish(study, store)
+    study.add(cell_of("lda", "S01"), outcome_of("S01", 0.875))
+    publish(study, store)
+    there = {path.parent for path in (study.path.parent / "artifacts").rglob("*") if path.is_file()}
+    assert there == {folder_of(store, "lda"), folder_of(store, "majority")}
+
+
+def test_a_file_of_the_user_is_never_touched(study, store):
+    publish(study, store)
+    mine = folder_of(store, "lda") / "mine.txt"
+    mine.write_text("mine")
+    publish(study, store)
+    assert mine.read_text() == "mine"
+    study.add(cell_of("lda", "S01"), outcome_of("S01", 0.875))
+    publish(study, store)
+    assert mine.read_text() == "mine", "its run is deleted, and can be restored"
+
+
+def test_a_view_of_another_version_is_written_anew(study, store):
+    publish(study, store)
+    contents, ids = contents_of(store), ids_of(store)
+    client = MlflowClient(store)
+    for configuration in SCORES:
+        client.set_tag(ids[configuration, None], DIGEST, "of a version that made no files")
+        for path in folder_of(store, configuration).iterdir():
+            path.unlink()
+    publish(study, store)
+    assert contents_of(store) == contents
+    assert ids_of(store)["lda", "S00"] == ids["lda", "S00"]
+
+
+def test_a_storage_that_fails_leaves_the_values_and_is_made_up_for(study, store, empty_store, tmp_path, monkeypatch):
+    def half(self, folder, artifact_path=None):
+        first, *_ = sorted(Path(folder).iterdir())
+        self.log_artifact(str(first), artifact_path)
+        raise RuntimeError("the bucket is full")
+
+    with monkeypatch.context() as patch, pytest.raises(TrackingUnavailable, match="the bucket is full"):
+        patch.setattr(LocalArtifactRepository, "log_artifacts", half)
+        publish(study, store)
+    left = contents_of(store)
+    assert left["lda", None]["status"] == "RUNNING"
+    assert left["lda", None]["values"]["subjects"][-1][1] == "3.0"
+    assert left["lda", "S02"]["status"] == "FINISHED"
+    publish(study, store)
+    undisturbed = tmp_path / "undisturbed.db"
+    undisturbed.write_bytes(empty_store.read_bytes())
+    publish(study, f"sqlite:///{undisturbed}")
+    assert contents_of(store) == contents_of(f"sqlite:///{undisturbed}")
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_a_folder_that_was_moved_or_copied_keeps_its_files(study, empty_store, tmp_path, how):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    (first / "mlflow.db").write_bytes(empty_store.read_bytes())
+    with Results(study.path, writable=False) as results:
+        Tracker(f"sqlite:///{first}/mlflow.db", first / "mlartifacts", study.header).publish(results)
+        before, ids = contents_of(f"sqlite:///{first}/mlflow.db"), ids_of(f"sqlite:///{first}/mlflow.db")
+        kept = files_below(first)
+        if how == "moved":
+            first.rename(second)
+        else:
+            shutil.copytree(first, second)
+        Tracker(f"sqlite:///{second}/mlflow.db", second / "mlartifacts", study.header).publish(results)
+    assert contents_of(f"sqlite:///{second}/mlflow.db") == before
+    assert ids_of(f"sqlite:///{second}/mlflow.db") == ids
+    assert folder_of(f"sqlite:///{second}/mlflow.db", "lda").is_relative_to(second / "mlartifacts")
+    assert not first.exists() if how == "moved" else files_below(first) == kept
 
 
 def test_what_changed_is_written_anew_and_nothing_else(study, store):
@@ -373,6 +555,26 @@ def test_a_complete_run_stays_until_all_is_known(study, store):
 
 
 # --- stores that do not answer --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("uri", ["localhost:5000", "results", "postgresql://user:secret@db/mlflow", "file:///tmp/x"])
+def test_what_is_no_address_of_a_store(study, tmp_path, monkeypatch, uri):
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.iterdir())
+    with pytest.raises(TrackingUnavailable, match="is no MLflow store: http://HOST:PORT") as told:
+        Tracker(uri, None, study.header)
+    assert "secret" not in str(told.value)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_files_of_a_store_in_a_file_lie_beside_it_unless_told(study, store, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    with Results(study.path, writable=False) as results:
+        Tracker(store, None, study.header).publish(results)
+    assert folder_of(store, "lda").is_relative_to(tmp_path / "mlartifacts" / "small")
+    assert list(elsewhere.iterdir()) == []
 
 
 def test_a_port_that_nobody_listens_on(study):

@@ -178,10 +178,10 @@ def test_values_out_of_range_are_refused(values: dict[str, object]) -> None:
 
 
 def test_alone_is_one_subject() -> None:
-    values = {"encoder": MODEL.encoder, "objective": MODEL.objective, "training": MODEL.training, "epochs": 1}
     with pytest.raises(ValueError, match=r"one subject, found \['a', 'b', 'c'\]"):
         train_alone(
-            KNOWN, normalization=MODEL.normalization, geometry="vector", classes=2, seed=0, **values,
+            KNOWN, normalization=MODEL.normalization, encoder=MODEL.encoder, objective=MODEL.objective,
+            training=MODEL.training, epochs=1, geometry="vector", classes=2, seed=0,
         )  # fmt: skip
 
 

@@ -254,6 +254,15 @@ def test_no_interval_is_told() -> None:
     assert len(found.start_s) == 0
 
 
+def test_told_intervals_without_samples_are_not_believed() -> None:
+    times = varied(140)
+    wave = pulse_train(times, 120.0)
+    wave[round(60 * SFREQ)] = np.nan
+    found = beats_of_intervals(Intervals(times[:-1], np.diff(times)), signal(wave))
+    assert not ((found.start_s <= 60) & (found.start_s + found.length_s >= 60)).any()
+    assert len(found.start_s) == np.sum(times[1:] < 120) - 1
+
+
 def test_told_intervals_beyond_the_pulse_wave_are_not_believed() -> None:
     times = varied(140)
     found = beats_of_intervals(Intervals(times[:-1], np.diff(times)), signal(pulse_train(times, 60.0)))
@@ -318,6 +327,13 @@ def test_the_wristbands_own_intervals_are_found_in_its_pulse_wave(
     assert same.mean() > 0.9
     assert np.mean(np.abs(ours.length_s[nearest] - ibi.length_s)[same] <= 1 / SFREQ) > 0.97
     assert len(ours.start_s) > len(ibi.start_s)
+
+
+@pytest.mark.real_data
+def test_rounding_decides_nothing_at_a_restless_wrist(real_data: Path, tmp_path: Path) -> None:
+    bvp = export_of("S17", real_data, tmp_path).signals["bvp"]
+    plain, scaled = beats_of_pulse(bvp), beats_of_pulse(Signal(7.3 * bvp.data, bvp.sfreq))
+    np.testing.assert_allclose(scaled.start_s, plain.start_s, atol=1e-6)
 
 
 def export_of(subject: str, real_data: Path, folder: Path) -> Sources:

@@ -90,6 +90,12 @@ def test_a_slow_heart_cannot_tell_of_fast_breaths() -> None:
     assert (found.x[:, 0] < 60 * 0.5 / 1.15).all()
 
 
+def test_every_other_pulse_is_no_breath() -> None:
+    found = Respiration().represent(breathing(0.5 / 1.15, swing=0.1, usual_s=1.15), np.array([20.0, 80.0]), 60.0)
+    assert (found.x[:, 0] < 25).all()
+    assert (found.x[:, 1] < 0.4).all()
+
+
 def test_a_band_of_ones_own() -> None:
     sources = breathing(0.12, swing=0.3)
     default = Respiration().represent(sources, np.array([20.0]), 60.0)
