@@ -13,9 +13,10 @@ from strategies.local_only import LocalOnly
 class Personal(LocalOnly):
     """A network trained on the scored person's earlier windows alone, as each subject of `LocalOnly` is on its own.
 
-    It is a bound and no method for new people: nobody has labelled windows of a person who was never met. Its scores
-    are of a seen person, on later windows than those learned from (`benchmarks.protocols.within_subject`), so they are
-    not compared with scores of unseen people.
+    It is a bound and no method for new people: nobody has labelled windows of a person who was never met. It bounds
+    what so many windows of the person can teach; many other people's may teach more. Its scores are of a seen person,
+    on later windows than those learned from (`benchmarks.protocols.within_subject`), so they are not compared with
+    scores of unseen people.
     """
 
     target: ClassVar[Target] = "seen"

@@ -44,7 +44,8 @@ class TimeOnly(Strategy):
     """A classifier of the seconds from the start of the recording; a concrete one says which.
 
     The clock is the same for everyone: in an experiment whose conditions come in one order for all, it tells them apart
-    in a new person too, and so may any signal that drifts.
+    in a new person too, and so may any signal that drifts. Where each condition is a recording of its own (EEGMAT), all
+    clocks start at zero, and what they tell is how long a recording lasts.
     """
 
     needs_onset: ClassVar[bool] = True

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
+from benchmarks.preprocessing import bridged
 from benchmarks.quality import BoolArray
 from benchmarks.representations.contract import Intervals, Signal
 from benchmarks.representations.signals import Band, bandpass
@@ -202,14 +203,12 @@ def _believed(bvp: Signal, filtered: FloatArray, start_s: FloatArray, length_s: 
 
 def _filtered(bvp: Signal) -> FloatArray:
     """Pulse wave (T,): the band in which Elgendi et al. 2013 look for pulses."""
-    raw = bvp.data[0]
-    known = np.isfinite(raw)
-    if not known.any():
-        return np.zeros(len(raw))
-    samples = np.arange(len(raw))
-    bridged = raw if known.all() else np.interp(samples, samples[known], raw[known])
+    if not np.isfinite(bvp.data).any():
+        return np.zeros(bvp.data.shape[1])
+    whole = bridged(bvp.data)
     # Without its mean a constant is exactly zero, and stays so in the filter.
-    return np.asarray(bandpass((bridged - bridged.mean())[None], bvp.sfreq, _PULSE_HZ, _ORDER)[0])
+    filtered: FloatArray = bandpass(whole - whole.mean(), bvp.sfreq, _PULSE_HZ, _ORDER)[0]
+    return filtered
 
 
 def _troughs(filtered: FloatArray, sfreq: float) -> FloatArray:

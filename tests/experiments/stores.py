@@ -21,6 +21,9 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+_OF_ITS_OWN = ("mlflow.parentRunId", "mlflow.log-model.history")
+"""Tags with numbers and times of a run's own."""
+
 
 def runs_of(uri: str, study: str = "small") -> dict[tuple[str, str | None], Any]:
     """Active runs by configuration and fold (None for a configuration's own)."""
@@ -43,7 +46,7 @@ def contents_of(uri: str, study: str = "small") -> dict[tuple[str, str | None], 
             "status": run.info.status,
             "ended": run.info.end_time,
             "params": run.data.params,
-            "tags": {name: value for name, value in run.data.tags.items() if name != "mlflow.parentRunId"},
+            "tags": {name: value for name, value in run.data.tags.items() if name not in _OF_ITS_OWN},
             "parent": names.get(run.data.tags.get("mlflow.parentRunId", "")),
             "files": files_of(uri, run) if key[1] is None else {},
             "values": {

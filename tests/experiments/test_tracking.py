@@ -352,9 +352,10 @@ def test_a_storage_that_fails_leaves_the_values_and_is_made_up_for(study, store,
         self.log_artifact(str(first), artifact_path)
         raise RuntimeError("the bucket is full")
 
-    with monkeypatch.context() as patch, pytest.raises(TrackingUnavailable, match="the bucket is full"):
+    with monkeypatch.context() as patch:
         patch.setattr(LocalArtifactRepository, "log_artifacts", half)
-        publish(study, store)
+        with pytest.raises(TrackingUnavailable, match="the bucket is full"):
+            publish(study, store)
     left = contents_of(store)
     assert left["lda", None]["status"] == "RUNNING"
     assert left["lda", None]["values"]["subjects"][-1][1] == "3.0"
@@ -469,7 +470,7 @@ class Interrupted(MlflowClient):
         return super().set_terminated(*args, **kwargs)
 
 
-@pytest.mark.parametrize("requests", [0, 1, 2, 3, 7, 8, 20])
+@pytest.mark.parametrize("requests", [0, 1, 3, 4, 7, 21, 22, 23])
 def test_an_interrupted_publishing_is_mended_by_the_next(study, store, empty_store, tmp_path, requests):
     tracker = tracker_of(study, store)
     tracker._client = Interrupted(store)
