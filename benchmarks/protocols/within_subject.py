@@ -44,7 +44,7 @@ def early_and_late(windows: Windows, length_s: float | None) -> Within:
     Where every class of the subject has three trials or more, the last third of the trials of each class, rounded down,
     is scored, and the others are learned from. Where a class has fewer, every trial is cut: what lies in its first half
     is learned from, what lies in its last quarter is scored. A trial of less than four windows' time has no quarter
-    that holds a window: its last window is scored, and what ends at least a window's time before is learned from.
+    that holds a window: its last window is scored.
 
     No learned window ends less than a window's time before a scored one of the same recording begins, or begins less
     than that after it ends, be it in another trial: such a window is not learned from.
@@ -117,8 +117,7 @@ class _Trial:
     def blocks(self) -> tuple[BoolArray, BoolArray]:
         """Its windows that lie in the block to learn from, and those that lie in the block to score."""
         scored_s = max(self.duration_s / 4, self.length_s)
-        held_back_s = max(self.duration_s / 2, scored_s + self.length_s)
-        learned = self.onset_s + self.length_s <= self.stop_s - held_back_s + _ROUNDING_S
+        learned = self.onset_s + self.length_s <= self.stop_s - self.duration_s / 2 + _ROUNDING_S
         return learned, self.onset_s >= self.stop_s - scored_s - _ROUNDING_S
 
     def near(self, other: _Trial, scored: BoolArray) -> BoolArray:

@@ -65,6 +65,7 @@ def test_folds_appear_while_the_study_runs_and_all_of_it_at_the_end(study, store
         else:
             last = {name: points[-1] for name, points in contents[key]["values"].items()}
             assert last == {name: points[-1] for name, points in content["values"].items()}
+            assert contents[key]["files"] == content["files"] != {}
 
 
 def _has(store: str, key: tuple[str, str]) -> bool:

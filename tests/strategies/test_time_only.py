@@ -54,8 +54,10 @@ def test_a_line_is_the_weighted_regression_of_standardised_seconds() -> None:
     np.testing.assert_allclose(said, 1 / (1 + np.exp(-slope * time - best_intercept(slope))), atol=1e-3)
 
 
-def test_a_forest_finds_an_interval_and_a_line_cannot() -> None:
-    assert balanced_accuracy(TimeForest().fit(learning(INTERVAL), ignore), INTERVAL) == 1.0
+def test_a_forest_finds_intervals_and_a_line_cannot() -> None:
+    in_turn = clocked(SECONDS, SECONDS // 50 % 2)
+    for windows in (INTERVAL, in_turn):
+        assert balanced_accuracy(TimeForest().fit(learning(windows), ignore), windows) == 1.0
     # An interval beside which as much time lies on the left as on the right is no matter of earlier or later.
     assert balanced_accuracy(TimeLinear().fit(learning(INTERVAL), ignore), INTERVAL) < 0.7
 
