@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 
 from benchmarks.cohort import Cohort
+from benchmarks.quality import SignalReport
 from clients.training import class_counts
 from experiments.controls import left_out
 from experiments.plan import Plan
+
+_SUBJECTS_TOLD = 6
+"""Up to so many subjects are told one by one."""
 
 
 def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
@@ -60,15 +64,32 @@ def _signals(cohort: Cohort) -> Iterator[str]:
         dropped = sum(report.dropped for report in flawed)
         imputed = sum(report.imputed for report in flawed)
         more = f", {imputed} with features imputed from the training subjects" if imputed else ""
-        whose = ", ".join(f"{report.subject} {_counts(report.unusable)}" for report in flawed)
         of = f" of {', '.join(cohort.sources)}" if cohort.sources else ""
-        yield f"Unusable windows{of}, {dropped} of them left out{more}: {whose}."
+        told = _by_subject(flawed) if len(flawed) <= _SUBJECTS_TOLD else _by_reason(flawed)
+        yield f"Unusable windows{of}, {dropped} of them left out{more}: {told}."
+        if empty := [report.subject for report in flawed if report.imputed == report.windows]:
+            yield f"No window of {', '.join(empty)} has all features."
     for subject, absent in cohort.missing_classes().items():
         yield f"{subject} has no window of {', '.join(absent)}."
 
 
-def _counts(unusable: Mapping[str, int]) -> str:
-    return " + ".join(f"{count} {reason}" for reason, count in sorted(unusable.items()))
+def _by_subject(flawed: Sequence[SignalReport]) -> str:
+    return ", ".join(
+        f"{report.subject} " + " + ".join(f"{count} {reason}" for reason, count in sorted(report.unusable.items()))
+        for report in flawed
+    )
+
+
+def _by_reason(flawed: Sequence[SignalReport]) -> str:
+    """Counts over all subjects, and who has most."""
+    told = []
+    for reason in sorted({reason for report in flawed for reason in report.unusable}):
+        counts = {report.subject: report.unusable[reason] for report in flawed if reason in report.unusable}
+        most = sorted(counts, key=lambda subject: (-counts[subject], subject))[:_SUBJECTS_TOLD]
+        named = ", ".join(f"{subject} {counts[subject]}" for subject in most)
+        of = f"in {len(counts)} subjects, most in " if len(counts) > len(most) else ""
+        told.append(f"{sum(counts.values())} {reason} ({of}{named})")
+    return "; ".join(told)
 
 
 def _validation(plan: Plan) -> Iterator[str]:

@@ -392,8 +392,8 @@ def _reach(fewest: int, most: int, comparisons: int) -> Iterator[str]:
 def _told_of_controls(lines: Sequence[Line]) -> Iterator[str]:
     if any(line.target == "seen" for line in lines):
         yield (
-            f"{SEEN}: learned from the scored person's own earlier windows, scored on later ones: an upper bound, and "
-            "not compared with the others."
+            f"{SEEN}: learned from the scored person's own earlier windows alone and scored on later ones, so not "
+            "compared with the others: a bound, where a person has windows enough to learn from."
         )
     if any(line.control for line in lines):
         yield f"{CONTROL}: what can be told without the physiology in question (class frequencies, time, movement)."
