@@ -22,7 +22,7 @@ from benchmarks.source import source_digest
 from benchmarks.versions import installed
 from benchmarks.windows import Windows, concatenate
 
-_LIBRARIES = ("cvxopt", "mne", "neurokit2", "numpy", "pandas", "pyarrow", "pyriemann", "scikit-learn", "scipy")
+LIBRARIES = ("cvxopt", "mne", "neurokit2", "numpy", "pandas", "pyarrow", "pyriemann", "scikit-learn", "scipy")
 """Those whose version may change a representation."""
 
 
@@ -186,7 +186,7 @@ def _key(dataset: Dataset, task: Task, task_name: str, subject: str, recipe: Rec
         "classes": task.classes,
         "recipe": recipe,
         "source": source_digest([__name__, type(dataset).__module__, *modules]),
-        "versions": installed(_LIBRARIES),
+        "versions": installed(LIBRARIES),
     }
 
 

@@ -84,6 +84,9 @@ def find(name: str, table: Table, what: str, kind: type | None = None) -> Any:
     if not fits:
         wanted = "something to call" if kind is None else f"a class that inherits {kind.__module__}:{kind.__name__}"
         raise StudyError(f"{place} is no {what}: expected {wanted}.")
+    if inspect.isabstract(part):
+        lacking = ", ".join(sorted(part.__abstractmethods__))
+        raise StudyError(f"{place} is no whole {what}: it lacks {lacking}, which {kind or part} asks for.")
     return part
 
 

@@ -15,7 +15,14 @@ BoolArray = NDArray[np.bool_]
 
 Treatment = Literal["drop", "keep", "impute", "fail"]
 """What a study does with unusable windows: leave them out, learn from them all the same, impute the features that could
-not be computed from the training subjects (flawed signals are left out), or stop.
+not be computed, or stop.
+
+An imputed feature takes the mean of the statistics that normalise its window: of the training subjects, of the subjects
+met so far, or of the subject's own windows, as the study's normalisation says. Where a representation takes signals as
+recorded, a flaw of a signal makes its features missing; windows are then kept and imputed even if all their features
+are missing, and so is a subject of whom nothing is known. That person is scored by what a system would say of somebody
+without a signal, which is reported, and all configurations keep the same people. Of other representations, windows of
+flawed signals are left out.
 """
 
 
@@ -34,7 +41,8 @@ class SignalReport:
     dropped : int
         Windows left out of the cohort.
     imputed : int
-        Windows in the cohort that lack a feature, which each strategy imputes from its training subjects.
+        Windows in the cohort that lack a feature, or all of them; each takes the mean of the statistics that normalise
+        the window.
     """
 
     subject: str

@@ -50,7 +50,10 @@ class Recipe:
         What is computed of each window.
     treatment : {"drop", "keep", "impute", "fail"}
         What happens to windows with flat, clipped or missing samples, or with features that cannot be computed. Kept
-        are only those that are wholly finite; imputed are only missing features (NaN), of signals without a flaw.
+        are only those that are wholly finite; imputed are only missing features (NaN), never infinite ones. If the
+        representation takes signals as recorded, windows are imputed even where all features are missing, and a
+        subject of whom nothing is known with them; else windows of flawed signals are left out before. The cohort holds
+        NaN: normalisation gives each the mean of the statistics that it normalises the window by.
 
     Raises
     ------

@@ -22,6 +22,17 @@ from benchmarks.errors import StudyError
 
 PROJECT = frozenset({"benchmarks", "clients", "strategies", "experiments"})
 """The project's own top-level packages."""
+TABLES = frozenset(
+    {
+        "benchmarks.datasets.table",
+        "benchmarks.protocols.table",
+        "benchmarks.representations.table",
+        "clients.encoders.table",
+        "clients.objectives.table",
+        "strategies.table",
+    }
+)
+"""Modules that hold nothing but names of parts and where they live."""
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _KINDS = ((ExtensionFileLoader, EXTENSION_SUFFIXES), (SourceFileLoader, SOURCE_SUFFIXES))
 
@@ -53,7 +64,7 @@ def source_files(module_name: str) -> dict[str, Path]:
     waiting, met = [module_name], set[str]()
     while waiting:
         name = waiting.pop()
-        if name in met or _is_table(name):
+        if name in met or name in TABLES:
             continue
         met.add(name)
         spec = _spec(name) if _of_project(name.partition(".")[0]) else None
@@ -65,10 +76,6 @@ def source_files(module_name: str) -> dict[str, Path]:
             files[name] = Path(spec.origin)
             waiting += _imports(spec)
     return dict(sorted(files.items()))
-
-
-def _is_table(name: str) -> bool:
-    return name.partition(".")[0] in PROJECT and name.endswith(".table")
 
 
 def source_digest(module_names: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
@@ -52,16 +51,16 @@ class Artifacts:
         Raises
         ------
         OSError
-            The address is a folder of another machine; nothing is left of the attempt.
+            The address is a folder of another machine. Of the attempt nothing is left on this one, and what others
+            put there stays.
         """
         path = _folder_of(place)
         if path is None or not self._doubted:
             self._at(place).log_artifacts(str(folder))
             return
-        made = _first_that_is_missing(path)
+        missing = [one for one in _folders_of(path, folder) if not one.exists()]
         if not self._arrives(run_id, place, folder):
-            if made is not None:
-                shutil.rmtree(made, ignore_errors=True)
+            _take_back(path, folder, missing)
             raise OSError(
                 f"the files of this experiment belong in {path}, a folder of the server's machine that this one does "
                 f"not share. The values are published. For the files, start the server with --serve-artifacts and "
@@ -100,5 +99,19 @@ def _folder_of(place: str) -> Path | None:
     return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") else None
 
 
-def _first_that_is_missing(path: Path) -> Path | None:
-    return next((one for one in (*reversed(path.parents), path) if not one.exists()), None)
+def _folders_of(path: Path, folder: Path) -> list[Path]:
+    """Folders that hold what is sent from `folder` to `path`, with those above them, the deepest first."""
+    inner = [path / one.relative_to(folder) for one in folder.rglob("*") if one.is_dir()]
+    return sorted({*inner, path, *path.parents}, key=lambda one: len(one.parts), reverse=True)
+
+
+def _take_back(path: Path, folder: Path, made: Collection[Path]) -> None:
+    """Remove from `path` what was sent from `folder`, and those of the folders `made` that are empty then."""
+    for one in folder.rglob("*"):
+        if one.is_file():
+            with suppress(OSError):
+                (path / one.relative_to(folder)).unlink()
+    for one in made:
+        # Refused where somebody else has put something there meanwhile.
+        with suppress(OSError):
+            one.rmdir()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from experiments.header import Header
 from experiments.model import save_model
 from experiments.model_code import ModelCard
 from experiments.records import PredictionRecord
-from experiments.report.table import CONTROL, EQUALS_CONTROL, SEEN, Line
+from experiments.report.table import EQUALS_CONTROL, SIMULATED, Line
 from experiments.results import Results
 from experiments.runs import Finding
 
@@ -34,7 +34,8 @@ class Best:
     configuration : str
         Its label.
     members : mapping of str to bytes
-        Its fitted predictors, as `strategies.archives` packs them, by the held-out subject whose fold each is of.
+        By held-out subject, the fitted predictor that never saw it, as `strategies.archives` packs it; subjects of one
+        fold share theirs.
     cell : mapping
         One of their cells, a row of `Results.cells`.
     told : str
@@ -90,8 +91,13 @@ def write_files(
     results.rows(cells["digest"]).to_parquet(folder / ROWS, index=False)
 
 
-def best_of(header: Header, results: Results, cells: pd.DataFrame, findings: Mapping[str, Finding]) -> Best | None:
+def best_of(
+    header: Header, results: Results, cells: pd.DataFrame, rows: pd.DataFrame, findings: Mapping[str, Finding]
+) -> Best | None:
     """The configuration with the best mean, among those that may be offered: no control, learned from other people.
+
+    There is none while planned cells are missing: what has a few folds would be no model of the study, and the digest
+    of a missing cell does not say which configuration it is of.
 
     Parameters
     ----------
@@ -99,30 +105,34 @@ def best_of(header: Header, results: Results, cells: pd.DataFrame, findings: Map
         What the study asks.
     results : Results
         Open for reading.
-    cells : DataFrame
-        Finished and failed cells of the plan.
+    cells, rows : DataFrame
+        Finished and failed cells of the plan, and the rows of their final predictors.
     findings : mapping of str to Finding
         What the cells of every configuration came to.
 
     Returns
     -------
     Best or None
-        None where no configuration has a fitted predictor of every fold of the study.
+        None where a planned cell is neither finished nor failed, or no configuration has a fitted predictor of every
+        fold of the study.
 
     Raises
     ------
     ResultsError
         The results cannot be read.
     """
+    if len(cells) < len(results.planned()):
+        return None
     lines = [finding.line for finding in findings.values()]
     offered = [line for line in lines if not line.control and line.target == "unseen" and line.primary.n]
     # Equal means: the first one of the study file.
     offered.sort(key=lambda line: line.primary.mean, reverse=header.metric not in LOWER_IS_BETTER)
-    folds = set(cells["fold"])
+    folds = sorted(set(cells["fold"]))
+    people = rows.groupby("digest")["subject"].unique()
     for place, line in enumerate(offered):
         mine = cells[cells["configuration"] == line.configuration].sort_values(["fold", "stream", "seed"])
-        members = _members(results, mine)
-        if members.keys() == folds:
+        members = _members(results, mine, folds, people)
+        if members:
             # The predictors that are kept are of the first order and seed.
             cell = mine.sort_values(["stream", "seed"]).iloc[0].to_dict()
             return Best(line.configuration, members, cell, _chosen(header, line, len(offered), place))
@@ -149,15 +159,18 @@ def write_model(folder: Path, header: Header, best: Best) -> None:
     save_model(folder, ModelCard.of(header, best.cell, best.members), best.members)
 
 
-def _members(results: Results, cells: pd.DataFrame) -> dict[str, bytes]:
-    """Kept predictors of one configuration by fold, none where a fold has none."""
+def _members(results: Results, cells: pd.DataFrame, folds: Sequence[str], people: pd.Series) -> dict[str, bytes]:
+    """Kept predictors of one configuration by scored subject, none where a fold has none."""
     members: dict[str, bytes] = {}
-    for fold, mine in cells.groupby("fold"):
-        kept = (results.model(digest) for digest in mine["digest"])
-        member = next((one for one in kept if one is not None), None)
+    for fold in folds:
+        mine = cells.loc[(cells["fold"] == fold) & cells["digest"].isin(people.index), "digest"]
+        kept = ((digest, results.model(digest)) for digest in mine)
+        digest, member = next(((digest, one) for digest, one in kept if one is not None), (None, None))
         if member is None:
             return {}
-        members[str(fold)] = member
+        for subject in people[digest]:
+            # Who is held out in several folds was seen by none of their predictors: the first one answers.
+            members.setdefault(str(subject), member)
     return members
 
 
@@ -169,22 +182,23 @@ def _chosen(header: Header, line: Line, count: int, place: int) -> str:
             f"best mean {header.metric} ({header.level}) of {count} configurations{better}; chosen by the very people "
             f"that it is scored on, so {line.primary.mean:.3f} is an optimistic pick: expect less of new people"
         )
-    doubt = f"; it does not beat its best control, {line.best_control}" if EQUALS_CONTROL in line.marks else ""
-    return f"{told}{doubt}."
+    return f"{told}{_doubt(line)}."
+
+
+def _doubt(line: Line) -> str:
+    if line.to_control is None or line.beats_control:
+        return ""
+    if EQUALS_CONTROL in line.marks:
+        return f"; it does not beat its best control, {line.best_control}"
+    return f"; too few people to tell whether it beats its best control, {line.best_control}"
 
 
 def _caption(header: Header, line: Line) -> Caption:
-    words = {
-        "simulated people": line.simulated,
-        "transductive": line.transductive,
-        SEEN: line.target == "seen",
-        CONTROL: line.control,
-        EQUALS_CONTROL: EQUALS_CONTROL in line.marks,
-    }
     return Caption(
         configuration=line.configuration,
         study=header.study,
-        marks=tuple(word for word, holds in words.items() if holds),
+        # A figure has no footer that explains an abbreviation.
+        marks=tuple("simulated people" if mark == SIMULATED else mark for mark in line.marks),
         scored="people, in later windows" if line.target == "seen" else "held-out people",
     )
 

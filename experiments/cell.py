@@ -25,6 +25,9 @@ from experiments.records import Level, Outcome, PredictionRecord, ScoreRecord
 from strategies.archives import packed
 from strategies.contract import Learning, Predictor, Strategy, Target
 
+_LARGEST_MODEL = 64 * 2**20
+"""Bytes of a fitted predictor that is kept: a results file is no store for large networks, one a fold."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -188,6 +191,8 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
         compute_s = time.process_time() - started
         scores, predictions = _scored(split, final, witness, job)
         model = packed(final, learning.training) if job.keep_model else None
+        if model is not None and len(model) > _LARGEST_MODEL:
+            model = None
     except UnseenError as error:
         return Outcome((), (), time.process_time() - started, cause=str(error))
     except Exception as error:

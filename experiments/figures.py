@@ -14,6 +14,7 @@ import numpy as np
 from benchmarks.metrics.table import LOWER_IS_BETTER
 from benchmarks.windows import FloatArray, IntArray
 from experiments.records import PredictionRecord
+from experiments.report.table import spoken
 from experiments.statistics import Summary
 
 if TYPE_CHECKING:
@@ -181,8 +182,7 @@ def subjects_png(
     if control is not None:
         _draw_control(axes, people, scores, *control)
     _draw_people(axes, people, scores)
-    name = metric.rpartition(":")[2].replace("_", " ")
-    axes.set_ylabel(f"{name} ({level}s)")
+    axes.set_ylabel(f"{spoken(metric)} ({level}s)")
     axes.set_xlim(-0.8, max(len(people), 1) - 0.2)
     if axes.dataLim.y0 >= 0 and axes.dataLim.y1 <= 1:
         axes.set_ylim(-0.03, 1.03)

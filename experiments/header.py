@@ -27,6 +27,8 @@ class Header:
         Lines under the table: preprocessing, windows, left-out subjects, unusable signals.
     controls : tuple of str
         Labels of the configurations that show what can be told without the physiology in question.
+    seen : tuple of str
+        Labels of those that score people whom they learned from, in other windows.
     """
 
     study: str
@@ -41,3 +43,4 @@ class Header:
     simulated: bool
     notes: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    seen: tuple[str, ...] = ()

@@ -120,7 +120,7 @@ def _readme(card: ModelCard) -> str:
         "How windows were made": json.dumps(card.recipe) if card.recipe else "",
         "Normalisation, inside the model": card.normalization,
         "Strategy": f"{card.strategy}, encoder {card.encoder}, objective {card.objective}",
-        "Predictors": f"{people}, of seed {card.seed} and order {card.stream}",
+        "Predictors": f"one for each of {people} people, of seed {card.seed} and order {card.stream}",
     }
     marks = ["Simulated people.\n"] if card.simulated else []
     lines = [f"- {name}: {text}" for name, text in told.items() if text]
@@ -136,9 +136,9 @@ def _readme(card: ModelCard) -> str:
         f'model.predict(x, params={{"subject": "{card.subjects[0]}"}})  # of a person of the study',
         "```",
         "",
-        f"There is one predictor for each of the study's {people} people, which never saw that person. It answers for "
-        f"that person, so that the study's own predictions come out again; for anybody else the answer is the mean "
-        f"probability of all {people}.",
+        f"For each of the study's {people} people there is a predictor that never saw that person. It answers for that "
+        f"person, so that the study's own predictions come out again; for anybody else the answer is the mean "
+        f"probability over all {people}.",
         "",
         "There is no code and no pickle in this folder. Yet MLflow runs what the file `MLmodel` names, so open a "
         "folder from somebody you do not trust with `experiments.model_code.HeldOutModel.read`, which reads "

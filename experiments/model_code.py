@@ -51,7 +51,7 @@ class ModelCard:
     features : tuple of str
         Names of the features, where they have names.
     subjects : tuple of str
-        The study's people: there is one predictor for each, which never saw that person.
+        The study's people: for each there is a predictor that never saw that person.
     """
 
     study: str
@@ -74,9 +74,7 @@ class ModelCard:
     subjects: tuple[str, ...] = ()
 
     @classmethod
-    def of(
-        cls, header: Header, cell: Mapping[str, Any], members: Mapping[str, bytes], features: tuple[str, ...] = ()
-    ) -> ModelCard:
+    def of(cls, header: Header, cell: Mapping[str, Any], members: Mapping[str, bytes]) -> ModelCard:
         """Card of the predictors of one configuration, seed and order.
 
         Parameters
@@ -87,8 +85,6 @@ class ModelCard:
             One of their cells, a row of `Results.cells`.
         members : mapping of str to bytes
             By held-out subject, what `strategies.archives.packed` made of the predictor that never saw that subject.
-        features : tuple of str
-            Names of the features, if they are known.
 
         Raises
         ------
@@ -101,6 +97,7 @@ class ModelCard:
                 f"{cell['configuration']}: a model needs predictors that all take the same windows, found "
                 f"{', '.join(sorted(map(str, forms))) or 'no predictor'}. Run the study again."
             )
+        provenance = json.loads(cell["provenance"])
         chosen = ("configuration", "representation", "normalization", "encoder", "objective", "strategy")
         return cls(
             study=header.study,
@@ -113,8 +110,8 @@ class ModelCard:
             stream=int(cell["stream"]),
             simulated=bool(cell["simulated"]),
             form=forms.pop(),
-            recipe=json.loads(cell["provenance"]).get("recipe") or {},
-            features=features,
+            recipe=provenance.get("recipe") or {},
+            features=tuple(map(str, provenance.get("features") or ())),
             subjects=tuple(members),
         )
 

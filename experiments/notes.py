@@ -18,6 +18,7 @@ def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
     """Notes on data, windows, preprocessing, subjects left out, signals, and how validation was held."""
     return (
         *_data(plan, cohorts[0]),
+        *_sizes(cohorts),
         *_left_out(plan),
         *_controls(plan),
         *(line for cohort in _distinct(cohorts) for line in _signals(cohort)),
@@ -32,7 +33,21 @@ def _data(plan: Plan, cohort: Cohort) -> Iterator[str]:
     yield f"Data: {card.title}. {len(plan.subjects)} subjects, {len(cohort.windows)} windows ({counts})."
     if plan.windows is not None:
         length, step = plan.windows.length_s, plan.windows.every_s
-        yield f"Windows of {length:g} s every {step:g} s; {plan.preprocessing.describe()}."
+        recorded = {type(one).__name__: None for one in plan.representations if one.as_recorded}
+        others = any(not one.as_recorded for one in plan.representations)
+        done = [plan.preprocessing.describe()] if others or not recorded else []
+        done += [f"{', '.join(recorded)} of signals as recorded"] if recorded else []
+        yield f"Windows of {length:g} s every {step:g} s; {'; '.join(done)}."
+
+
+def _sizes(cohorts: tuple[Cohort, ...]) -> Iterator[str]:
+    sizes = {", ".join(cohort.sources) or "the table": len(cohort.windows) for cohort in cohorts}
+    if len({len(cohort.windows) for cohort in cohorts}) > 1:
+        told = ", ".join(f"{count} of {sources}" for sources, count in sizes.items())
+        yield (
+            f"Representations have different windows left ({told}): differences between them are of the same people, "
+            f"not of the same windows. With quality: impute, feature representations keep all."
+        )
 
 
 def _left_out(plan: Plan) -> Iterator[str]:
@@ -43,10 +58,20 @@ def _left_out(plan: Plan) -> Iterator[str]:
 
 
 def _controls(plan: Plan) -> Iterator[str]:
-    if absent := left_out(plan.study, plan.dataset):
-        yield f"Controls that the study leaves out: {', '.join(absent)}."
-    if plan.dataset.default_signal is None and not plan.dataset.knows_onsets:
-        yield "No control of time: the table does not say when its windows start (onset)."
+    absent = left_out(plan.study, plan.dataset, plan.subjects)
+    # Who has an accelerometer knows that there would be a control of movement; nobody else misses it.
+    told = {name: why for name, why in absent.items() if "accelerometer" not in why or _moves(plan)}
+    if told:
+        reasons: dict[str, list[str]] = {}
+        for name, why in told.items():
+            reasons.setdefault(why, []).append(name)
+        yield (
+            "Controls not in this table: " + "; ".join(f"{', '.join(ns)} ({why})" for why, ns in reasons.items()) + "."
+        )
+
+
+def _moves(plan: Plan) -> bool:
+    return any("acc" in plan.dataset.signals_of([subject]) for subject in plan.subjects)
 
 
 def _distinct(cohorts: tuple[Cohort, ...]) -> list[Cohort]:
@@ -63,7 +88,7 @@ def _signals(cohort: Cohort) -> Iterator[str]:
     if flawed:
         dropped = sum(report.dropped for report in flawed)
         imputed = sum(report.imputed for report in flawed)
-        more = f", {imputed} with features imputed from the training subjects" if imputed else ""
+        more = f", {imputed} with features imputed by the mean that normalises them" if imputed else ""
         of = f" of {', '.join(cohort.sources)}" if cohort.sources else ""
         told = _by_subject(flawed) if len(flawed) <= _SUBJECTS_TOLD else _by_reason(flawed)
         yield f"Unusable windows{of}, {dropped} of them left out{more}: {told}."

@@ -19,6 +19,7 @@ from benchmarks.protocols.contract import Fold, Protocol
 from benchmarks.protocols.table import PROTOCOLS
 from benchmarks.recipe import Recipe, WindowLength
 from benchmarks.recording import Task
+from benchmarks.representations.contract import FeatureRepresentation, Representation
 from benchmarks.source import source_digest
 from experiments.cell import Job
 from experiments.configuration import Configuration, configurations, describe
@@ -38,6 +39,7 @@ class Cell:
     fold: Fold
     seed: int
     stream: int
+    keeps_model: bool
     digest: str
 
 
@@ -72,6 +74,7 @@ class Plan:
         self.subjects = choose_subjects(self.dataset, self.task_name, study.subjects, study.exclude)
         self.windows = self._windows(self.dataset.default_signal is None)
         self.configurations = self._with_controls()
+        self._refuse_unused()
         self.reference = self._reference()
         self.metrics = _metrics(study.metric, study.level)
         # Too few subjects for the protocol or the validation shows now, not after the representation is computed.
@@ -95,9 +98,12 @@ class Plan:
         default = None if self.dataset.default_signal is None else self.dataset.default_representation
         own = {_content(one): one for one in self._distinct(configurations(self.study, default))}
         labels = {one.label for one in own.values()}
+        looking = [one for one in own.values() if one.strategy.needs_features]
+        shown = next(iter(looking or own.values())).choices["representation"]
+        study = control_study(self.study, self.dataset, self.subjects, None if default is None else shown)
         controls = [
             replace(one, label=f"{one.label} (control)") if one.label in labels else one
-            for one in configurations(control_study(self.study, self.dataset), default)
+            for one in configurations(study, default)
             if _content(one) not in own
         ]
         return (*controls, *own.values())
@@ -114,6 +120,21 @@ class Plan:
                 )
             met[content] = configuration.label
             yield configuration
+
+    def _refuse_unused(self) -> None:
+        """Refuse what the study says of its one signal, where no representation of it reads that."""
+        for field in ("preprocessing", "signal"):
+            if getattr(self.study, field) and all(one.as_recorded for one in self.representations):
+                raise StudyError(
+                    f"{field}: no representation of this study takes it; they read signals of their own, as they were "
+                    f"recorded. Remove it."
+                )
+
+    @property
+    def representations(self) -> tuple[Representation, ...]:
+        """Of all configurations that look at the windows."""
+        used = (one for one in self.configurations if one.strategy.needs_features)
+        return tuple(one.representation for one in used if one.representation is not None)
 
     def _reference(self) -> str:
         labels = [configuration.label for configuration in self.configurations]
@@ -163,7 +184,9 @@ class Plan:
             for fold in self.protocol.folds(self.subjects):
                 for stream in streams:
                     for seed in self._seeds(configuration):
-                        yield Cell(configuration, fold, seed, stream, digest([shared, fold, seed, stream]))
+                        keeps = self._keeps_model(configuration, seed, stream)
+                        told = digest([shared, fold, seed, stream, keeps])
+                        yield Cell(configuration, fold, seed, stream, keeps, told)
 
     def _seeds(self, configuration: Configuration) -> tuple[int, ...]:
         return self.study.seeds if configuration.strategy.stochastic else (0,)
@@ -171,7 +194,7 @@ class Plan:
     def _determinants(self, configuration: Configuration) -> str:
         """Digest of all that determines a cell besides fold, seed and order."""
         modules = configuration.modules | {type(part).__module__ for part in (self.dataset, self.protocol)}
-        modules |= {locate(name, METRICS, "metric").partition(":")[0] for name in self.metrics["window"]}
+        modules |= {_place(name).partition(":")[0] for name in self.metrics["window"]}
         return digest(
             {
                 "data": self.data_fingerprint,
@@ -180,7 +203,8 @@ class Plan:
                 "window_s": self.dataset.window_s,
                 "strategy": configuration.strategy,
                 "validation": self.validation_subjects(configuration),
-                "metrics": {level: sorted(metrics) for level, metrics in self.metrics.items()},
+                "metrics": {level: sorted(map(_place, metrics)) for level, metrics in self.metrics.items()},
+                "curve": sorted(map(_place, CURVE_METRICS)),
                 "source": source_digest(sorted(modules | {"experiments.cell"})),
                 "versions": {**versions(), **versions_of(modules)},
             }
@@ -201,14 +225,19 @@ class Plan:
             validation_subjects=self.validation_subjects(cell.configuration),
             metrics=self.metrics,
             curve_metrics=curve,
-            keep_model=self._keeps_model(cell),
+            keep_model=cell.keeps_model,
         )
 
-    def _keeps_model(self, cell: Cell) -> bool:
+    def _keeps_model(self, configuration: Configuration, seed: int, stream: int) -> bool:
         """One fitted predictor a fold is kept, of the first seed and order: what a tracker can offer for new people."""
-        configuration = cell.configuration
-        first = cell.seed == self._seeds(configuration)[0] and cell.stream == 0
+        first = seed == self._seeds(configuration)[0] and stream == 0
         return first and not configuration.control and configuration.strategy.target == "unseen"
+
+    def _features(self, configuration: Configuration) -> list[str]:
+        """Names of the features of a window, where they have names."""
+        if self.windows is None or not isinstance(configuration.representation, FeatureRepresentation):
+            return []
+        return list(configuration.representation.features(self.windows.length_s))
 
     def record(self, cell: Cell, commit: str) -> CellRecord:
         """What the results file keeps of a cell besides its scores."""
@@ -234,11 +263,16 @@ class Plan:
             provenance={
                 "configuration": cell.configuration.described,
                 "recipe": describe(self.recipe(cell.configuration)),
+                "features": self._features(cell.configuration),
                 "data_fingerprint": self.data_fingerprint,
                 "versions": versions(),
                 "commit": commit,
             },
         )
+
+
+def _place(metric: str) -> str:
+    return locate(metric, METRICS, "metric")
 
 
 def _content(configuration: Configuration) -> str:

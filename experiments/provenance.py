@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from benchmarks.cohort import LIBRARIES as COHORT_LIBRARIES
 from benchmarks.source import PROJECT
 from benchmarks.versions import installed
 
@@ -17,8 +18,8 @@ LIBRARIES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed versions of `LIBRARIES`."""
-    return installed(LIBRARIES)
+    """Installed versions of `LIBRARIES`, and of those that windows are made with."""
+    return installed(sorted({*LIBRARIES, *COHORT_LIBRARIES}))
 
 
 def versions_of(modules: Iterable[str]) -> dict[str, str]:

@@ -76,8 +76,8 @@ def _told(study: str, published: Published, page: str | None, missing: int) -> I
         f"{published.written} runs were written, {published.removed} removed; the others were right."
     )
     if missing:
-        yield f"{missing} cells of the study have no result yet."
-    if published.best is None:
+        yield f"{missing} cells of the study have no result yet. No model: it is chosen when none is missing."
+    elif published.best is None:
         yield "No model: no configuration has a fitted predictor of every fold that can be read without running code."
     else:
         yield f"Model: {published.best}, {published.chosen}"

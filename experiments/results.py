@@ -21,6 +21,8 @@ from experiments.records import CellRecord, Outcome, PredictionRecord, ScoreReco
 from strategies.contract import Target
 
 SCHEMA_VERSION = 2
+_READABLE = (1, 2)
+"""Format 1 has no fitted predictors, and all else."""
 
 _NAMES = (
     "study", "dataset", "task", "configuration", "representation", "normalization", "protocol", "fold", "encoder",
@@ -118,7 +120,7 @@ class Results:
 
     def _check_version(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version != SCHEMA_VERSION:
+        if version not in _READABLE:
             raise ResultsError(
                 f"{self.path} has results of format {version}; this version of unseen reads {SCHEMA_VERSION}. "
                 f"Move the file away, or name another folder with --results."
@@ -265,6 +267,8 @@ class Results:
     def model(self, digest: str) -> bytes | None:
         """Fitted predictor of a cell, as `strategies.archives` packs it; None where none was kept."""
         with self._reading() as db:
+            if not db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'models'").fetchone()[0]:
+                return None
             found = db.execute("SELECT archive FROM models WHERE digest = ?", (digest,)).fetchone()
         return None if found is None else bytes(found[0])
 

@@ -86,42 +86,18 @@ def run(
     """
     path = folders.results(plan.study.study)
     with only_run(path):
-        # Before the results file is made: data that cannot be used leave none behind.
+        # Before the results file is made: of data that cannot be used there are no results.
         cohorts = _cohorts(plan, cache, console)
         with Results(path) as results:
-            return _run(plan, folders, cohorts, results, console, workers, address, tracking_uri)
-
-
-def _run(
-    plan: Plan,
-    folders: Folders,
-    cohorts: Mapping[str, Cohort],
-    results: Results,
-    console: Console,
-    workers: int | None,
-    address: str,
-    tracking_uri: str | None,
-) -> Report:
-    header = header_of(plan, tuple(cohorts.values()))
-    cells = list(plan.cells())
-    results.set_plan(header, [cell.digest for cell in cells])
-    finished = results.finished()
-    commit = git_commit()
-    results.relabel(plan.record(cell, commit) for cell in cells if cell.digest in finished)
-    missing = [cell for cell in cells if cell.digest not in finished]
-    publisher = LivePublisher(
-        tracking_uri or folders.tracking_uri,
-        None if tracking_uri else folders.artifacts,
-        header,
-        results.path,
-    )
-    with publisher:
-        started = time.perf_counter()
-        failed = 0
-        if missing:
-            done = len(cells) - len(missing)
-            failed = _compute(plan, missing, done, commit, cohorts, results, publisher, console, workers, address)
-        seconds = time.perf_counter() - started
+            header = header_of(plan, tuple(cohorts.values()))
+            artifacts = None if tracking_uri else folders.artifacts
+            publisher = LivePublisher(tracking_uri or folders.tracking_uri, artifacts, header, path)
+            work = _Work(plan, cohorts, results, publisher, console, git_commit())
+            missing, done = work.begin(header)
+            with publisher:
+                started = time.perf_counter()
+                failed = work.compute(missing, done, workers, address) if missing else 0
+                seconds = time.perf_counter() - started
     return Report(len(missing), failed, seconds, publisher.seconds + publisher.waited_seconds, publisher.problem)
 
 
@@ -139,7 +115,8 @@ def header_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> Header:
         level=plan.study.level,
         simulated=plan.dataset.card.simulated,
         notes=notes_of(plan, cohorts),
-        controls=tuple(configuration.label for configuration in plan.configurations if configuration.control),
+        controls=tuple(one.label for one in plan.configurations if one.control),
+        seen=tuple(one.label for one in plan.configurations if one.strategy.target == "seen"),
     )
 
 
@@ -161,36 +138,46 @@ def _cohorts(plan: Plan, cache: Cache, console: Console) -> dict[str, Cohort]:
     return cohorts
 
 
-def _compute(
-    plan: Plan,
-    missing: list[Cell],
-    finished: int,
-    commit: str,
-    cohorts: Mapping[str, Cohort],
-    results: Results,
-    publisher: LivePublisher,
-    console: Console,
-    workers: int | None,
-    address: str,
-) -> int:
-    # Ray takes a second or two to import: only a study that has something to compute pays it.
-    from experiments.engine import cluster, compute_all
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """A run of a study: what is computed, and who hears of it."""
 
-    def jobs() -> Iterator[tuple[Cell, str, Job]]:
-        return ((cell, _key(plan, cell.configuration), plan.job(cell)) for cell in missing)
+    plan: Plan
+    cohorts: Mapping[str, Cohort]
+    results: Results
+    publisher: LivePublisher
+    console: Console
+    commit: str
 
-    left = Counter((cell.configuration.label, cell.fold.name) for cell in missing)
-    failed = 0
-    with cluster(workers, address) as at_once, Progress(console, len(missing), finished) as progress:
-        for cell, outcome in compute_all(jobs(), cohorts, at_once):
-            results.record(plan.record(cell, commit), outcome, time.time())
-            failed += outcome.cause is not None
-            group = (cell.configuration.label, cell.fold.name)
-            progress.cell_done(group[0], _shown(outcome, plan.study.metric), outcome.cause is not None)
-            left[group] -= 1
-            if not left[group]:
-                publisher.subject_done(*group)
-    return failed
+    def begin(self, header: Header) -> tuple[list[Cell], int]:
+        """Write the plan; cells that are missing, and how many are done."""
+        cells = list(self.plan.cells())
+        self.results.set_plan(header, [cell.digest for cell in cells])
+        finished = self.results.finished()
+        self.results.relabel(self.plan.record(cell, self.commit) for cell in cells if cell.digest in finished)
+        missing = [cell for cell in cells if cell.digest not in finished]
+        return missing, len(cells) - len(missing)
+
+    def compute(self, missing: list[Cell], done: int, workers: int | None, address: str) -> int:
+        """Compute cells, writing each as it finishes; how many failed."""
+        # Ray takes a second or two to import: only a study that has something to compute pays it.
+        from experiments.engine import cluster, compute_all
+
+        def jobs() -> Iterator[tuple[Cell, str, Job]]:
+            return ((cell, _key(self.plan, cell.configuration), self.plan.job(cell)) for cell in missing)
+
+        left = Counter((cell.configuration.label, cell.fold.name) for cell in missing)
+        failed = 0
+        with cluster(workers, address) as at_once, Progress(self.console, len(missing), done) as progress:
+            for cell, outcome in compute_all(jobs(), self.cohorts, at_once):
+                self.results.record(self.plan.record(cell, self.commit), outcome, time.time())
+                failed += outcome.cause is not None
+                group = (cell.configuration.label, cell.fold.name)
+                progress.cell_done(group[0], _shown(outcome, self.plan.study.metric), outcome.cause is not None)
+                left[group] -= 1
+                if not left[group]:
+                    self.publisher.subject_done(*group)
+        return failed
 
 
 def _shown(outcome: Outcome, metric: str) -> float | None:

@@ -111,7 +111,7 @@ class Finding:
     tags: Mapping[str, str]
 
 
-def configuration_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[Run]:
+def configuration_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame, *, complete: bool) -> list[Run]:
     """Runs of all configurations that have a finished or failed cell, in the order of the study.
 
     Parameters
@@ -120,12 +120,14 @@ def configuration_runs(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) 
         What the study asks.
     cells, rows : DataFrame
         Finished and failed cells of the plan, and the rows of their final predictors: comparisons depend on all.
+    complete : bool
+        Whether these are all cells of the plan: only then one of the configurations is offered as a model.
     """
     grouped: dict[str, list[Cell]] = defaultdict(list)
     for cell in cells.to_dict("records"):
         grouped[cell["configuration"]].append(cell)
     told = [_told(cell) for mine in grouped.values() for cell in mine]
-    basis = digest([source_digest([_ATTACHMENTS]), header, told])
+    basis = digest([source_digest([_ATTACHMENTS]), header, told, complete])
     scored = _scored(rows)
     return [
         _configuration_run(header, grouped[label], scored.get(label, {}), basis)
@@ -251,7 +253,7 @@ def _configuration_run(header: Header, cells: Sequence[Cell], scored: Mapping[st
         parent=None,
         fold=None,
         subject=None,
-        name=_name(header, first["configuration"], cells, scored),
+        name=_name(header, first["configuration"], cells),
         params=dict(sorted(params.items())),
         tags={"run": "configuration", **_tags(header, cells, scored), **_origins(cells)},
         basis=basis,
@@ -267,7 +269,7 @@ def _subject_run(
     undefined: Counter[str],
 ) -> Run:
     configuration, fold = cells[0]["configuration"], cells[0]["fold"]
-    kind = "seen subject" if scored.get("target") == SEEN else "held-out subject"
+    kind = "seen subject" if configuration in header.seen else "held-out subject"
     tags = {"run": kind, **_tags(header, cells, scored), "fold": fold}
     tags |= {"subject": subject} if subject is not None else {}
     tags |= {"undefined": _counted(undefined)} if undefined else {}
@@ -276,7 +278,7 @@ def _subject_run(
         parent=json.dumps([configuration]),
         fold=fold,
         subject=subject,
-        name=_name(header, fold if subject is None else subject, cells, scored),
+        name=_name(header, fold if subject is None else subject, cells),
         params={},
         tags=tags,
         basis=digest([_told(cell) for cell in cells]),
@@ -367,12 +369,13 @@ def _line_points(line: Line) -> Iterator[Point]:
 
 
 def _control_tags(line: Line) -> dict[str, str]:
-    """Whether it is a control, equals its best one, or beats it; nothing where it is compared with none."""
+    """Whether it is a control, equals its best one, or beats it; nothing where no data could tell."""
     if line.control:
         return {CONTROL: CONTROL}
     if line.to_control is None or line.best_control is None:
         return {}
-    return {CONTROL: "beaten" if line.beats_control else EQUALS_CONTROL, "best_control": line.best_control}
+    mark = "beaten" if line.beats_control else EQUALS_CONTROL if EQUALS_CONTROL in line.marks else None
+    return {**({CONTROL: mark} if mark else {}), "best_control": line.best_control}
 
 
 def _summary_points(name: str, told: Summary) -> Iterator[Point]:
@@ -392,9 +395,9 @@ def _marked(mark: str, cells: Sequence[Cell]) -> bool:
     return any(cell[mark] for cell in cells)
 
 
-def _name(header: Header, text: str, cells: Sequence[Cell], scored: Mapping[str, str]) -> str:
+def _name(header: Header, text: str, cells: Sequence[Cell]) -> str:
     marks = [mark for mark in MARKS if _marked(mark, cells)]
-    marks += [SEEN] * (scored.get("target") == SEEN)
+    marks += [SEEN] * (cells[0]["configuration"] in header.seen)
     marks += [CONTROL] * (cells[0]["configuration"] in header.controls)
     return f"{text} ({', '.join(marks)})" if marks else text
 

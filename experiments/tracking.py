@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import re
+import socket
 import sqlite3
 import tempfile
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunStatus, RunTag
 from mlflow.entities import Run as StoredRun
@@ -49,6 +52,7 @@ BEST = "best"
 
 _PARENT = "mlflow.parentRunId"
 _PAGE = 1000
+_PATIENCE_S = 60.0
 _QUICK_TO_GIVE_UP = {
     # Two minutes and seven retries a request otherwise: the view may wait, the study may not.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -124,6 +128,9 @@ class Tracker:
     that are not ours are never touched. No global state of MLflow is used; after `TrackingUnavailable` make a new
     tracker.
 
+    Who publishes a study to a file does so alone: others wait. A server has no lock that publishers on several machines
+    could share, so two at once may hinder each other there; the next publishing removes what they doubled.
+
     Parameters
     ----------
     uri : str
@@ -137,7 +144,7 @@ class Tracker:
     Raises
     ------
     TrackingUnavailable
-        The store does not answer, or cannot be opened.
+        The store does not answer, cannot be opened, or is in the hands of another publisher.
     """
 
     def __init__(self, uri: str, artifact_root: Path | None, header: Header) -> None:
@@ -154,10 +161,13 @@ class Tracker:
                 f"{SQLITE}FILE."
             )
         self._artifacts = Artifacts(uri)
-        with self._answering():
+        self._runs: dict[str, _Known] = {}
+        self._strays: list[_Known] = []
+        self._seen = False
+        self._name = f"process {os.getpid()} on {socket.gethostname()}\n{uuid.uuid4()}"
+        with self._alone(), self._answering():
             self._client = _client(uri)
             self._experiment = self._open_experiment(artifact_root or _beside(uri))
-            self._runs, self._strays = self._present()
 
     @property
     def page(self) -> str | None:
@@ -177,17 +187,48 @@ class Tracker:
         Raises
         ------
         TrackingUnavailable
-            The store does not answer any more, or takes no files; what was written so far is kept.
+            The store does not answer any more, takes no files, or is in the hands of another publisher for too long;
+            what was written so far is kept.
         ResultsError
             The results cannot be read.
         """
-        cells = results.cells(results.planned())
+        with self._alone():
+            self._look()
+            return self._publish(results)
+
+    def publish_folds(self, results: Results, folds: Collection[tuple[str, str]]) -> None:
+        """Write the nested runs of folds that are complete, and show their configurations' mean scores so far.
+
+        A configuration's run that an earlier session completed stays as it is until `publish`.
+
+        Parameters
+        ----------
+        results : Results
+            Open for reading.
+        folds : collection of (str, str)
+            Configuration and fold.
+
+        Raises
+        ------
+        TrackingUnavailable, ResultsError
+            As for `publish`.
+        """
+        with self._alone() as undisturbed:
+            # Looking takes a second or more where there are many runs, and this is done again and again.
+            if not (self._seen and undisturbed):
+                self._look()
+            self._publish_folds(results, folds)
+
+    def _publish(self, results: Results) -> Published:
+        planned = results.planned()
+        cells = results.cells(planned)
         rows = results.rows(cells["digest"], final=True)
-        runs, nested = configuration_runs(self._header, cells, rows), subject_runs(self._header, cells, rows)
+        runs = configuration_runs(self._header, cells, rows, complete=len(cells) == len(planned))
+        nested = subject_runs(self._header, cells, rows)
         with self._answering(Exception):
             new = [run for run in runs if not self._is_complete(run)]
         findings = configuration_findings(self._header, cells, rows) if new else {}
-        best = best_of(self._header, results, cells, findings) if new else None
+        best = best_of(self._header, results, cells, rows, findings) if new else None
         with self._answering():
             for run in new:
                 self._write_values(run, findings[run.configuration].points, _tags(run, findings, best))
@@ -209,33 +250,71 @@ class Tracker:
         tags = next((known.tags for known in self._runs.values() if BEST in known.tags), {})
         return Published(len(runs), len(nested), written, len(gone), tags.get("configuration"), tags.get(BEST))
 
-    def publish_folds(self, results: Results, folds: Collection[tuple[str, str]]) -> None:
-        """Write the nested runs of folds that are complete, and show their configurations' mean scores so far.
-
-        A configuration's run that an earlier session completed stays as it is until `publish`.
-
-        Parameters
-        ----------
-        results : Results
-            Open for reading.
-        folds : collection of (str, str)
-            Configuration and fold.
-
-        Raises
-        ------
-        TrackingUnavailable, ResultsError
-            As for `publish`.
-        """
+    def _publish_folds(self, results: Results, folds: Collection[tuple[str, str]]) -> None:
         cells = results.cells(results.planned())
         for configuration in sorted({configuration for configuration, _ in folds}):
             mine = cells[cells["configuration"] == configuration]
             rows = results.rows(mine["digest"], final=True)
             nested = subject_runs(self._header, mine, rows)
             with self._answering():
-                (run,) = configuration_runs(self._header, mine, rows)
+                (run,) = configuration_runs(self._header, mine, rows, complete=False)
                 parent_id = self._show_running(run, rows)
                 complete = [one for one in nested if (configuration, one.fold) in folds]
                 self._write_nested(results, parent_id, complete)
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Hold the study against its other publishers, if the store is a file.
+
+        The operating system lets go of the lock when a process ends, however it ends; the lock's own file stays, and
+        so does the one beside it that says who held it last.
+
+        Yields
+        ------
+        bool
+            Whether nobody else has held it since this tracker did; of a server it is taken to be so.
+
+        Raises
+        ------
+        TrackingUnavailable
+            Another one was not done in time.
+        """
+        if not self._uri.startswith(SQLITE):
+            yield True
+            return
+        store, study = Path(self._uri.removeprefix(SQLITE)), self._header.study
+        lock = FileLock(store.with_name(f".{store.name}.{study}.lock"), timeout=_PATIENCE_S)
+        # Beside the lock: whoever waits for it empties its file.
+        holder = store.with_name(f".{store.name}.{study}.publisher")
+        with self._answering():
+            store.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                who, _, _ = _content(holder).partition("\n")
+                raise TrackingUnavailable(
+                    f"The study {study!r} is being published to {store} by {who or 'another process'}, which was not done "
+                    f"after {_PATIENCE_S:g} s. Publish again when it is: unseen publish {study}"
+                ) from error
+        try:
+            with self._answering():
+                undisturbed = _content(holder) == self._name
+                if not undisturbed:
+                    holder.write_text(self._name, encoding="utf-8")
+            yield undisturbed
+        finally:
+            lock.release()
+
+    def _look(self) -> None:
+        """See what is there now, which another publisher or the user in a browser may have changed."""
+        with self._answering():
+            there, self._strays = self._present()
+        mine = {known.run_id: known for known in self._runs.values() if known.open}
+        # Of a run that this tracker still writes to, it knows which values are there.
+        self._runs = {
+            key: known if known.digest is not None else mine.get(known.run_id, known) for key, known in there.items()
+        }
+        self._seen = True
 
     @contextmanager
     def _answering(self, *failures: type[Exception]) -> Iterator[None]:
@@ -396,13 +475,19 @@ def _client(uri: str) -> MlflowClient:
     if not uri.startswith(SQLITE):
         return MlflowClient(uri)
     path = Path(uri.removeprefix(SQLITE))
-    path.parent.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(uri)
     client.search_experiments(max_results=1)
     with closing(sqlite3.connect(path)) as db:
         # Readers (`unseen ui`) and the writer do not block each other then, and a commit is one wait for the disk.
         db.execute("PRAGMA journal_mode = WAL")
     return client
+
+
+def _content(path: Path) -> str:
+    """Text of a file; nothing where there is none, or none that can be read."""
+    with suppress(OSError, UnicodeError):
+        return path.read_text(encoding="utf-8")
+    return ""
 
 
 def _beside(uri: str) -> Path | None:

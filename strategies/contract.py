@@ -114,6 +114,11 @@ class Strategy(ABC):
     geometries: ClassVar[tuple[Geometry, ...]] = ("vector", "channels", "spd")
 
     def __post_init__(self) -> None:
+        if self.needs_onset and not self.control:
+            raise StudyError(
+                f"{type(self).__name__} asks for the onset of windows, which only a control may: a model of time looks "
+                f"like a model of states. Let it say control = True."
+            )
         mode = getattr(self, "normalization", None)
         if mode is not None:
             check_normalization(type(self), mode)

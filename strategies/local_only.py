@@ -25,7 +25,8 @@ class LocalOnly(Strategy):
 
     It is what a federation has to beat: the same subjects, the same networks, and no joint learning. A subject who
     lacks a class counts like the others; its network gives that class next to no probability, so the class has one
-    voice less.
+    voice less. Nobody learns after another, so there is one step: the untrained network, and then that of everyone.
+    Showing who joined when would tell nothing, and an observer that keeps each step would hold n^2 / 2 networks.
 
     Parameters
     ----------
@@ -48,13 +49,12 @@ class LocalOnly(Strategy):
     epochs: Annotated[int, Field(gt=0)] = 50
 
     def fit(self, learning: Learning, observer: Observer) -> Ensemble:
-        """See `Strategy`; a step is a subject, whose network joins those of the subjects before."""
+        """See `Strategy`; the one step is the learning of all subjects."""
         check_classes(learning)
         shape, classes = learning.training.x.shape[1:], len(learning.classes)
         untrained = initial_network(self.encoder, self.objective, shape, classes, learning.seed)
         observer(0, NetworkPredictor(untrained, self.normalization.start(learning.geometry), self.objective))
         members: dict[str, NetworkPredictor] = {}
-        shown: dict[str, NetworkPredictor] = {}
         for subject, windows in learning.training.by_subject():
             try:
                 members[subject] = train_alone(
@@ -70,6 +70,5 @@ class LocalOnly(Strategy):
                 )
             except LearningError as error:
                 raise LearningError(f"{subject}, who learns alone: {error}") from error
-            shown[subject] = members[subject].snapshot()
-            observer(len(shown), Ensemble(dict(shown)))
+        observer(1, Ensemble({subject: member.snapshot() for subject, member in members.items()}))
         return Ensemble(members)

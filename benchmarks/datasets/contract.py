@@ -96,15 +96,25 @@ class Dataset(ABC):
     def subjects(self) -> tuple[str, ...]:
         """All subjects that are on disk, sorted."""
 
-    @property
     @abstractmethod
-    def signals(self) -> tuple[str, ...]:
-        """Names of the signals and events in its recordings; none where windows come ready-made."""
+    def signals_of(self, subjects: Sequence[str]) -> tuple[str, ...]:
+        """Names of the signals and events that the recordings of all these subjects have.
+
+        None where windows come ready-made.
+
+        Raises
+        ------
+        DataError
+            No such subject, or its files cannot be read.
+        """
 
     @property
     @abstractmethod
-    def knows_onsets(self) -> bool:
-        """Whether its windows come with their onsets."""
+    def one_clock(self) -> bool:
+        """Whether the onsets of all windows of a session are known, and of one clock.
+
+        Only then can time be asked for as a control.
+        """
 
     @property
     def window_s(self) -> float | None:
@@ -146,8 +156,8 @@ class RecordingDataset(Dataset):
     """A data set of raw recordings, read lazily, subject by subject."""
 
     @property
-    def knows_onsets(self) -> bool:
-        """A recording has a start."""
+    def one_clock(self) -> bool:
+        """True: a session is one recording, and has a start. A set that keeps a session in several files says no."""
         return True
 
     @abstractmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -121,13 +121,19 @@ def recorded(place: Path) -> frozenset[str]:
     else:
         try:
             with zipfile.ZipFile(place) as opened:
-                found = {PurePosixPath(member).name for member in opened.namelist()}
+                found = {name for name, _ in _zipped(opened)}
         except (OSError, *BROKEN_ARCHIVE) as error:
             raise DataError(
                 f"{place} is no zip archive that can be read ({error}): export this session again."
             ) from error
     files = {**{name: kind.file for name, kind in _KINDS.items()}, "ibi": _IBI}
     return frozenset(name for name, file in files.items() if file in found)
+
+
+def recorded_by_all(places: Iterable[Path]) -> tuple[str, ...]:
+    """Names of the signals and events that each of several exports has a file of, as `recorded` says."""
+    everywhere = frozenset(SIGNALS).intersection(*map(recorded, places))
+    return tuple(name for name in SIGNALS if name in everywhere)
 
 
 def read_e4(place: Path) -> E4Export:
@@ -189,18 +195,24 @@ def _unzipped(archive: Path) -> dict[str, bytes]:
     contents: dict[str, bytes] = {}
     try:
         with zipfile.ZipFile(archive) as opened:
-            for member in map(PurePosixPath, opened.namelist()):
-                # macOS adds files of the same names, about the files and not of them.
-                if member.name not in _FILES or "__MACOSX" in member.parts:
-                    continue
-                if member.name in contents:
-                    raise DataError(f"{archive} holds more than one {member.name}. Expected one session in an archive.")
-                contents[member.name] = opened.read(str(member))
+            for name, member in _zipped(opened):
+                if name in contents:
+                    raise DataError(f"{archive} holds more than one {name}. Expected one session in an archive.")
+                contents[name] = opened.read(member)
     except BROKEN_ARCHIVE as error:
         raise DataError(
             f"{archive} is no zip archive that can be read ({error}): export this session again."
         ) from error
     return contents
+
+
+def _zipped(archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    """Files of the wristband in an archive, at any depth, each with its name alone."""
+    for member in archive.infolist():
+        place = PurePosixPath(member.filename)
+        # macOS adds files of the same names, about the files and not of them.
+        if place.name in _FILES and not member.is_dir() and "__MACOSX" not in place.parts:
+            yield place.name, member
 
 
 def _stream(where: str, kind: _Kind, content: bytes) -> _Stream:

@@ -80,7 +80,11 @@ class Eegmat(RecordingDataset):
         }
 
     @property
-    def signals(self) -> tuple[str, ...]:
+    def one_clock(self) -> bool:
+        """False: each condition is a file with a clock of its own, which would tell how long the files are."""
+        return False
+
+    def signals_of(self, subjects: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - a file without them is refused
         """Scalp and heart."""
         return ("eeg", "ecg")
 

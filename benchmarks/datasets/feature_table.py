@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -50,7 +51,8 @@ CLOCKS = frozenset(
 class FeatureTable(Dataset):
     """Features that were computed elsewhere.
 
-    Rows of a subject are in the order of the file; with `onset`, in the order of session and onset.
+    Rows of a subject are in the order of the file. With `onset`, sessions are in the order in which the file first
+    names them for the subject, and rows of a session in the order of their onsets.
 
     Parameters
     ----------
@@ -65,15 +67,16 @@ class FeatureTable(Dataset):
         role here, and over those that tell the place of a window in time: `CLOCKS`, and columns without a name (a saved
         row index).
     trial : str, optional
-        Column with the trial's name; a trial has one label. Without it, a trial is a run of rows of one subject, one
-        after another, under the same session and label.
+        Column with the trial's name; a trial has one label. With `onset`, a trial is one stretch of its session: a
+        condition that recurs has a name for each time. Without it, a trial is a run of rows of one subject, one after
+        another, under the same session and label.
     session : str, optional
         Column with the session's name; without it there is one session, ``"1"``.
     onset : str, optional
-        Column with the start of the window, s from the start of the session. It is never a feature.
+        Column with the start of the window, s from the start of the session, all on one clock. It is never a feature.
     missing : {"drop", "impute", "fail"}
         What happens to rows with an empty or infinite feature: left out and reported; kept and reported, for each
-        strategy to impute what is missing from its training subjects; or an error.
+        strategy to impute what is missing by the mean that normalises it, be it all of a subject; or an error.
     length_s : float, optional
         Length of the windows that the features were computed of, s.
 
@@ -126,14 +129,13 @@ class FeatureTable(Dataset):
         """The one task, named after the label's column."""
         return {self._column["label"]: Task(classes=self._content.classes, cut=_no_recordings)}
 
-    @property
-    def signals(self) -> tuple[str, ...]:
+    def signals_of(self, subjects: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002
         """None: its windows come ready-made."""
         return ()
 
     @property
-    def knows_onsets(self) -> bool:
-        """Whether a column says when a window starts."""
+    def one_clock(self) -> bool:
+        """Whether a column says when a window starts, in seconds from the start of its session."""
         return "onset" in self._column
 
     @property
@@ -161,7 +163,7 @@ class FeatureTable(Dataset):
         DataError
             No such subject, or the file cannot be used.
         SignalError
-            Rows with an empty feature where `missing` says fail, or no other rows.
+            Rows with an empty feature where `missing` says fail, or no others where it says drop.
         StudyError
             A recipe was given.
         """
@@ -204,8 +206,7 @@ class FeatureTable(Dataset):
         told = f"{(~whole).sum()} of {len(x)} rows have an empty or infinite value, in {_listed(empty)}"
         if self._missing == "fail" and not whole.all():
             raise SignalError(f"{self._path}, subject {subject}: {told}, and dataset.missing says fail.")
-        # To impute all features of all rows would make a subject up.
-        if not (finite if self._missing == "impute" else whole).any():
+        if self._missing == "drop" and not whole.any():
             raise SignalError(
                 f"{self._path}, subject {subject}: {told}, so no usable row is left. "
                 "Fill these values, or leave these features or this subject out."
@@ -238,8 +239,11 @@ class FeatureTable(Dataset):
         if "onset" in self._column:
             column = self._column["onset"]
             rows["onset"] = self._numbers(frame[column], f"onset column {column!r}")
-            order += ["session", "onset"]
-        rows = rows.sort_values(order, kind="stable")
+            # Names of sessions (day10, day2) do not tell which came first; the file does.
+            rows["named"] = np.arange(len(rows))
+            rows["named"] = rows.groupby(["subject", "session"])["named"].transform("min")
+            order += ["named", "onset"]
+        rows = rows.sort_values(order, kind="stable").drop(columns="named", errors="ignore")
         if "trial" not in rows:
             keys = rows[["subject", "session", "y"]]
             starts = (keys != keys.shift()).any(axis=1)
@@ -338,6 +342,22 @@ class FeatureTable(Dataset):
                     f"({', '.join(classes[label] for label in sorted(found))}). A trial is a stretch of one condition: "
                     "give each stretch a name of its own, or leave dataset.trial out."
                 )
+        if "onset" in rows:
+            self._refuse_overlaps(rows)
+
+    def _refuse_overlaps(self, rows: pd.DataFrame) -> None:
+        """Refuse trials of a session whose windows begin in the same stretch of time."""
+        spans = rows.groupby(["subject", "session", "trial"])["onset"].agg(["min", "max"]).reset_index()
+        for (subject, session), mine in spans.sort_values(["min", "max"]).groupby(["subject", "session"]):
+            for one, other in pairwise(mine.to_dict("records")):
+                if other["min"] <= one["max"]:
+                    told = " and ".join(f"{s['trial']!r} from {s['min']:g} to {s['max']:g} s" for s in (one, other))
+                    raise DataError(
+                        f"{self._path}: windows of two trials of subject {subject}, session {session}, begin in the "
+                        f"same stretch of time: {told}. A trial is one stretch of its session: give each stretch a "
+                        "trial name of its own (dataset.trial). Onsets count from the session's start: if each trial "
+                        "has a clock of its own, make it a session (dataset.session), or leave dataset.onset out."
+                    )
 
 
 def _read(path: Path, as_text: Sequence[str]) -> pd.DataFrame:

@@ -182,8 +182,7 @@ class Simulated(RecordingDataset):
         """The one task: which of the two simulated states a trial was in."""
         return {"calm_vs_task": Task(_CLASSES, partial(cut_conditions, classes=_CLASSES))}
 
-    @property
-    def signals(self) -> tuple[str, ...]:
+    def signals_of(self, subjects: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - all are alike
         """Brain and skin."""
         return ("eeg", "eda")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.datasets import storage
 from benchmarks.datasets.contract import Card, Places, RecordingDataset
-from benchmarks.datasets.e4 import SIGNALS, export_files, read_e4
+from benchmarks.datasets.e4 import export_files, read_e4, recorded_by_all
 from benchmarks.datasets.phases import Phase, annotated, cut_phases, overlapping
 from benchmarks.datasets.sources import PublishedArchive
 from benchmarks.datasets.stress_predict_tables import STRESSORS, LabelFile, TimeLog
@@ -119,10 +119,9 @@ class StressPredict(RecordingDataset):
         control = Task(("first_half", "second_half"), _halves_of_baseline, _EXCLUDED)
         return {**contrasts, "first_vs_second_half_of_baseline": control}
 
-    @property
-    def signals(self) -> tuple[str, ...]:
-        """What the wristband records."""
-        return SIGNALS
+    def signals_of(self, subjects: Sequence[str]) -> tuple[str, ...]:
+        """What the folder of each of them has a file of: in the published set, all that the wristband records."""
+        return recorded_by_all(map(self._folder, subjects))
 
     def subjects(self) -> tuple[str, ...]:
         """Subjects with a folder, sorted."""

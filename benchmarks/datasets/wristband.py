@@ -12,7 +12,7 @@ from pydantic import Field
 
 from benchmarks.datasets import storage
 from benchmarks.datasets.contract import Card, Places, RecordingDataset
-from benchmarks.datasets.e4 import SIGNALS, E4Export, export_files, is_export, read_e4, recorded
+from benchmarks.datasets.e4 import E4Export, export_files, is_export, read_e4, recorded_by_all
 from benchmarks.datasets.phase_table import PhaseTable
 from benchmarks.datasets.phases import Phase, annotated, cut_phases
 from benchmarks.digest import digest
@@ -32,7 +32,8 @@ class Wristband(RecordingDataset):
         Relative paths start in the study's folder.
     path : Path
         Folder with the export of each subject, named after the subject: a folder of CSV files, or a zip archive of
-        them. A subject with several sessions has a folder of such exports, named after the sessions.
+        them. A subject with several sessions has a folder of such exports, named after the sessions; their order is
+        that of their starts, whatever their names.
     phases : Path
         CSV file with a row for each phase, as `PhaseTable` reads it: ``subject``, ``phase``, ``start`` and ``stop``,
         perhaps ``session`` and ``trial``. Times are seconds from the start of the recording; if all of them are from
@@ -76,13 +77,9 @@ class Wristband(RecordingDataset):
         """The one task: to tell the classes of phases apart."""
         return {"phases": Task(tuple(self._classes), self._cut)}
 
-    @property
-    def signals(self) -> tuple[str, ...]:
-        """What every export has a file of."""
-        everywhere = frozenset(SIGNALS).intersection(
-            *(recorded(place) for sessions in self._exports.values() for place in sessions.values())
-        )
-        return tuple(name for name in SIGNALS if name in everywhere)
+    def signals_of(self, subjects: Sequence[str]) -> tuple[str, ...]:
+        """What the export of each of their sessions that has a phase has a file of."""
+        return recorded_by_all(place for subject in subjects for _, place in self._sessions(subject))
 
     def subjects(self) -> tuple[str, ...]:
         """Subjects with an export, sorted."""
@@ -95,8 +92,10 @@ class Wristband(RecordingDataset):
         return digest([files, told, self._classes])
 
     def read(self, subject: str) -> Sequence[Recording]:
-        """A recording of each session that has a phase, in the order of the sessions' names."""
-        return [self._recording(subject, session, read_e4(place)) for session, place in self._sessions(subject)]
+        """A recording of each session that has a phase, in the order in which they were recorded."""
+        exports = [(session, read_e4(place)) for session, place in self._sessions(subject)]
+        exports.sort(key=lambda told: told[1].start_unix_s)
+        return [self._recording(subject, session, export) for session, export in exports]
 
     def _recording(self, subject: str, session: str, export: E4Export) -> Recording:
         zero = export.start_unix_s if self._table.unix else 0.0
@@ -118,7 +117,7 @@ class Wristband(RecordingDataset):
         return cut_phases(recording, self._classes, names if all(names) else None)
 
     def _sessions(self, subject: str) -> list[tuple[str, Path]]:
-        """Sessions of a subject that have a phase, with their exports."""
+        """Sessions of a subject that have a phase, sorted by name, with their exports."""
         if subject not in self._exports:
             raise DataError(f"No export of subject {subject!r} in {self._folder}. {nearest(subject, self._exports)}")
         used = {row.session for row in self._table.of(subject)}

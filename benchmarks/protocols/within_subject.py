@@ -1,4 +1,4 @@
-"""Holding out later windows of the subject that is learned from: by trial, or by block where trials are few."""
+"""Holding out windows of the subject that is learned from: late trials, or the ends of trials where they are few."""
 
 from __future__ import annotations
 
@@ -39,12 +39,17 @@ class Within:
 
 
 def early_and_late(windows: Windows, length_s: float | None) -> Within:
-    """Split the windows of one subject into earlier ones to learn from and later ones to score.
+    """Split the windows of one subject into some to learn from and later ones of the same trial or class to score.
 
     Where every class of the subject has three trials or more, the last third of the trials of each class, rounded down,
     is scored, and the others are learned from. Where a class has fewer, every trial is cut: what lies in its first half
     is learned from, what lies in its last quarter is scored. A trial of less than four windows' time has no quarter
     that holds a window: its last window is scored.
+
+    So what is scored is later than what is learned from within its trial, or, where trials are held out, later among
+    the trials of its class. It need not be later than what is learned from in other trials, or in trials of other
+    classes, which may lie after it: there, what is asked for is interpolation in time, and not a forecast from the
+    first part of a recording to the rest.
 
     No learned window ends less than a window's time before a scored one of the same recording begins, or begins less
     than that after it ends, be it in another trial: such a window is not learned from.
@@ -71,8 +76,9 @@ def early_and_late(windows: Windows, length_s: float | None) -> Within:
     Notes
     -----
     A data set may call several recordings of a day one session, each with a clock of its own (EEGMAT keeps each
-    condition in a file). Trials of a session whose windows begin in the same stretch of time must be of different
-    recordings, so no distance between them is known, and none is kept.
+    condition in a file; such a set has not `Dataset.one_clock`). Trials of a session whose windows begin in the same
+    stretch of time must be of different recordings, so no distance between them is known, and none is kept. Trials
+    that overlap on one clock would look the same: the readers of tables, of features as of phases, refuse them.
     """
     if len(windows.subjects) != 1:
         raise ValueError(f"earlier and later windows are of one subject, found {list(windows.subjects)}")

@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.representations.beats import Beats, Share, beats_of_intervals, beats_of_pulse
 from benchmarks.representations.contract import FeatureRepresentation, Represented, Sources
-from benchmarks.representations.flaws import flaws
 from benchmarks.representations.signals import Band
+from benchmarks.representations.windows_of_beats import of_windows
 from benchmarks.windows import FloatArray
 
 _TIME = ("heart_rate", "log_sdnn", "log_rmssd", "pnn50", "log_sd1_sd2", "log_pulse_swing", "pulse_swing_spread")
@@ -75,18 +75,13 @@ class Cardiac(FeatureRepresentation):
         """See `FeatureRepresentation`; raises as `beats_of_pulse`."""
         bvp = sources.signals["bvp"]
         beats = beats_of_intervals(sources.events["ibi"], bvp) if self.beats == "ibi" else beats_of_pulse(bvp)
-        missing = flaws("bvp", bvp, onsets_s, length_s)
-        flawed = np.any(list(missing.values()), axis=0)
         names = self.features(length_s)
-        x = np.full((len(onsets_s), len(names)), np.nan)
-        few = np.zeros(len(onsets_s), dtype=bool)
-        for row in np.flatnonzero(~flawed):
-            window = beats.within(float(onsets_s[row]), length_s)
-            few[row] = not window.suffice(length_s, self.min_coverage)
-            if not few[row]:
-                told = {**_of_time(window), **_of_frequency(window, length_s)}
-                x[row] = [told[name] for name in names]
-        return Represented(x, {**missing, "too few beats": few})
+
+        def described(window: Beats) -> list[float]:
+            told = {**_of_time(window), **_of_frequency(window, length_s)}
+            return [told[name] for name in names]
+
+        return of_windows(beats, bvp, onsets_s, length_s, self.min_coverage, len(names), described)
 
 
 def _of_time(window: Beats) -> dict[str, float]:

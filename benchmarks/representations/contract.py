@@ -21,7 +21,8 @@ class Signal:
     Parameters
     ----------
     data : ndarray, shape (C, T)
-        Samples, in SI units.
+        Samples, in SI units, but for temperature (degrees Celsius) and blood volume pulse (a wristband has no unit for
+        it).
     sfreq : float
         Sampling rate, Hz.
     begin_s : float
@@ -107,7 +108,8 @@ class Representation(ABC):
         What normalisation means for it: standard scores per feature, per channel, or congruence of covariances.
     as_recorded : bool
         Whether it takes the signals as they were recorded, filters them as it needs, and finds their flaws itself. If
-        not, the study's preprocessing comes first, and flawed windows are found by `benchmarks.quality`.
+        not, the study's preprocessing comes first, and flawed windows are found by `benchmarks.quality`; they are
+        never imputed.
     """
 
     geometry: ClassVar[Geometry]
@@ -181,12 +183,27 @@ class FeatureRepresentation(Representation):
     """Named features of one or several signals as they were recorded, each at its own sampling rate.
 
     A window in which a feature cannot be computed has NaN there, with the reason counted; the study says what becomes
-    of it (`quality`).
+    of it (`quality`). If it says that features are imputed, windows stay even where all are missing.
+
+    Attributes
+    ----------
+    reads : tuple of str
+        Signals and events, whichever signal is the study's. Where they depend on values, `sources` tells them instead.
+    names : tuple of str
+        Names of the features. Where they depend on values or on the length of windows, `features` tells them instead.
     """
 
     geometry: ClassVar[Geometry] = "vector"
     as_recorded: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]]
+    names: ClassVar[tuple[str, ...]]
 
-    @abstractmethod
+    def sources(self, signal: str) -> tuple[str, ...]:
+        """See `Representation`."""
+        del signal
+        return self.reads
+
     def features(self, length_s: float) -> tuple[str, ...]:
         """Names of the features of a window of `length_s` seconds, in the order of the columns (n, p)."""
+        del length_s
+        return self.names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -14,7 +14,7 @@ from benchmarks.preprocessing import bridged
 from benchmarks.quality import BoolArray
 from benchmarks.representations.contract import FeatureRepresentation, Represented, Sources
 from benchmarks.representations.flaws import check_channels, flaws
-from benchmarks.representations.signals import cut
+from benchmarks.representations.signals import cut, slope_per_minute
 from benchmarks.windows import FloatArray, IntArray
 
 SIGNAL = "eda"
@@ -88,21 +88,14 @@ class Electrodermal(FeatureRepresentation):
         Largest share of a window without contact, two seconds around each such sample included, that is bridged.
     """
 
+    reads: ClassVar[tuple[str, ...]] = (SIGNAL,)
+    names: ClassVar[tuple[str, ...]] = FEATURES
+
     decomposition: Literal["highpass", "cvxeda"] = "highpass"
     response_microsiemens: Microsiemens = 0.02
     contact_microsiemens: Microsiemens = 0.03
     fall_microsiemens: Microsiemens = 1.0
     lost_share: Annotated[float, Field(ge=0, lt=1)] = 0.25
-
-    def sources(self, signal: str) -> tuple[str, ...]:
-        """The electrodermal signal, whichever is the study's."""
-        del signal
-        return (SIGNAL,)
-
-    def features(self, length_s: float) -> tuple[str, ...]:
-        """See `FeatureRepresentation`."""
-        del length_s
-        return FEATURES
 
     def represent(self, sources: Sources, onsets_s: FloatArray, length_s: float) -> Represented:
         """See `Representation`.
@@ -140,8 +133,6 @@ class Electrodermal(FeatureRepresentation):
 
     def _features(self, eda: FloatArray, sfreq: float, starts: IntArray, length: int) -> Mapping[str, FloatArray]:
         """Features (n,) by name of a signal (T,) in microsiemens without gaps."""
-        from numpy.polynomial.polynomial import polyfit
-
         components = np.stack(decompose(eda, sfreq, self.decomposition))
         tonic, phasic = np.swapaxes(cut(components, starts, length), 0, 1)
         minutes = length / sfreq / 60
@@ -155,7 +146,7 @@ class Electrodermal(FeatureRepresentation):
         amplitudes = total(scr.amplitude)
         return {
             "tonic_mean": tonic.mean(axis=1),
-            "tonic_slope": polyfit(np.arange(length) / sfreq / 60, tonic.T, 1)[1],
+            "tonic_slope": slope_per_minute(tonic, sfreq),
             "phasic_sd": phasic.std(axis=1),
             "scr_rate": (last - first) / minutes,
             "scr_amplitude": amplitudes / np.maximum(last - first, 1),

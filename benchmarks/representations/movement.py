@@ -47,6 +47,8 @@ class Movement(FeatureRepresentation):
     """
 
     control: ClassVar[bool] = True
+    reads: ClassVar[tuple[str, ...]] = (SIGNAL,)
+    names: ClassVar[tuple[str, ...]] = FEATURES
 
     plausible_g: tuple[Positive, Positive] = (0.5, 2.0)
 
@@ -54,16 +56,6 @@ class Movement(FeatureRepresentation):
         low, high = self.plausible_g
         if not low < high:
             raise ValueError(f"plausible_g: the least, {low:g}, must lie below the largest, {high:g}")
-
-    def sources(self, signal: str) -> tuple[str, ...]:
-        """The acceleration, whichever signal is the study's."""
-        del signal
-        return (SIGNAL,)
-
-    def features(self, length_s: float) -> tuple[str, ...]:
-        """See `FeatureRepresentation`."""
-        del length_s
-        return FEATURES
 
     def represent(self, sources: Sources, onsets_s: FloatArray, length_s: float) -> Represented:
         """See `Representation`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -11,8 +11,8 @@ from pydantic import Field
 from benchmarks.errors import StudyError
 from benchmarks.representations.beats import Beats, Share, beats_of_pulse
 from benchmarks.representations.contract import FeatureRepresentation, Represented, Sources
-from benchmarks.representations.flaws import flaws
 from benchmarks.representations.signals import Band, check_band
+from benchmarks.representations.windows_of_beats import of_windows
 from benchmarks.windows import FloatArray
 
 _FEATURES = (
@@ -66,22 +66,15 @@ class Respiration(FeatureRepresentation):
         The band's lower edge does not lie below its upper one.
     """
 
+    reads: ClassVar[tuple[str, ...]] = ("bvp",)
+    names: ClassVar[tuple[str, ...]] = _FEATURES
+
     band_hz: Band = (0.1, 0.5)
     min_coverage: Share = 0.3
     min_regularity: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def __post_init__(self) -> None:
         check_band(self.band_hz, "band_hz")
-
-    def sources(self, signal: str) -> tuple[str, ...]:
-        """The pulse wave."""
-        del signal
-        return ("bvp",)
-
-    def features(self, length_s: float) -> tuple[str, ...]:
-        """See `FeatureRepresentation`."""
-        del length_s
-        return _FEATURES
 
     def represent(self, sources: Sources, onsets_s: FloatArray, length_s: float) -> Represented:
         """See `FeatureRepresentation`; raises as `beats_of_pulse`.
@@ -98,19 +91,15 @@ class Respiration(FeatureRepresentation):
             )
         bvp = sources.signals["bvp"]
         beats = beats_of_pulse(bvp)
-        missing = flaws("bvp", bvp, onsets_s, length_s)
-        flawed = np.any(list(missing.values()), axis=0)
-        x = np.full((len(onsets_s), len(_FEATURES)), np.nan)
-        few = np.zeros(len(onsets_s), dtype=bool)
-        for row in np.flatnonzero(~flawed):
-            window = beats.within(float(onsets_s[row]), length_s)
-            few[row] = not window.suffice(length_s, self.min_coverage)
-            if not few[row]:
-                x[row] = self._features(window, length_s)
-        unclear = np.isnan(x[:, 0]) & ~few & ~flawed
-        return Represented(x, {**missing, "too few beats": few, "no clear breathing": unclear})
 
-    def _features(self, window: Beats, length_s: float) -> list[float]:
+        def described(window: Beats) -> list[float]:
+            return self._described(window, length_s)
+
+        made = of_windows(beats, bvp, onsets_s, length_s, self.min_coverage, len(_FEATURES), described)
+        unclear = np.isnan(made.x[:, 0]) & ~np.any(list(made.missing.values()), axis=0)
+        return Represented(made.x, {**made.missing, "no clear breathing": unclear})
+
+    def _described(self, window: Beats, length_s: float) -> list[float]:
         low, high = self.band_hz
         # A quarter of the distance at which a window of this length tells two frequencies apart.
         step = 0.25 / length_s

@@ -1,4 +1,4 @@
-"""What representations of continuous signals share: a zero-phase band-pass filter and the cutting of windows."""
+"""What representations of continuous signals share: a zero-phase band-pass filter, the cutting of windows, a slope."""
 
 from __future__ import annotations
 
@@ -21,6 +21,13 @@ Order = Annotated[int, Field(ge=1, le=10)]
 def cut(signal: FloatArray, starts: IntArray, length: int) -> FloatArray:
     """Windows (n, C, L) of a signal (C, T)."""
     return np.swapaxes(sliding_window_view(signal, length, axis=-1)[:, starts], 0, 1)
+
+
+def slope_per_minute(windows: FloatArray, sfreq: float) -> FloatArray:
+    """Least-squares slope (n,) of each window (n, L) of samples at `sfreq` Hz, in their unit per minute."""
+    from numpy.polynomial.polynomial import polyfit
+
+    return np.asarray(polyfit(np.arange(windows.shape[1]) / sfreq / 60, windows.T, 1)[1])
 
 
 def check_band(band: Band, name: str) -> None:

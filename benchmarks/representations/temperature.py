@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from benchmarks.representations.contract import FeatureRepresentation, Represented, Sources
 from benchmarks.representations.flaws import check_channels, flaws
-from benchmarks.representations.signals import cut
+from benchmarks.representations.signals import cut, slope_per_minute
 from benchmarks.windows import FloatArray
 
 SIGNAL = "temp"
@@ -34,22 +35,15 @@ class Temperature(FeatureRepresentation):
         The lowest plausible temperature does not lie below the highest.
     """
 
+    reads: ClassVar[tuple[str, ...]] = (SIGNAL,)
+    names: ClassVar[tuple[str, ...]] = FEATURES
+
     plausible_celsius: tuple[float, float] = (15.0, 45.0)
 
     def __post_init__(self) -> None:
         low, high = self.plausible_celsius
         if not low < high:
             raise ValueError(f"plausible_celsius: the lowest, {low:g}, must lie below the highest, {high:g}")
-
-    def sources(self, signal: str) -> tuple[str, ...]:
-        """The temperature, whichever signal is the study's."""
-        del signal
-        return (SIGNAL,)
-
-    def features(self, length_s: float) -> tuple[str, ...]:
-        """See `FeatureRepresentation`."""
-        del length_s
-        return FEATURES
 
     def represent(self, sources: Sources, onsets_s: FloatArray, length_s: float) -> Represented:
         """See `Representation`.
@@ -59,12 +53,9 @@ class Temperature(FeatureRepresentation):
         DataError
             The signal has more than one channel.
         """
-        from numpy.polynomial.polynomial import polyfit
-
         signal = sources.signals[SIGNAL]
         check_channels(SIGNAL, signal, 1)
-        length = signal.length(length_s)
-        celsius = cut(signal.data, signal.starts(onsets_s), length)[:, 0]
+        celsius = cut(signal.data, signal.starts(onsets_s), signal.length(length_s))[:, 0]
         low, high = self.plausible_celsius
         missing = flaws(SIGNAL, signal, onsets_s, length_s, ("nan",))
         missing[f"{SIGNAL} implausible"] = np.asarray(((celsius < low) | (celsius > high)).any(axis=1))
@@ -72,6 +63,6 @@ class Temperature(FeatureRepresentation):
         x = np.full((len(celsius), len(FEATURES)), np.nan)
         if not flawed.all():
             usable = celsius[~flawed]
-            slope = polyfit(np.arange(length) / signal.sfreq / 60, usable.T, 1)[1]
+            slope = slope_per_minute(usable, signal.sfreq)
             x[~flawed] = np.stack([usable.mean(axis=1), slope, usable.std(axis=1)], axis=1)
         return Represented(x, missing)

@@ -61,12 +61,15 @@ class Line:
     p : float
         p of that difference, Holm-corrected over all comparisons of the study.
     best_control : str or None
-        Control with the best mean among those that use no more than the configuration does (a transductive control is
-        for transductive ones only); None for controls, and where other windows are scored.
+        Control with the best mean over the configuration's people, among those that have a score of all of them and use
+        no more than the configuration does (a transductive control is for transductive ones only); None for controls,
+        and where there is nothing to compare.
     to_control : Paired or None
         Difference to it.
     p_control : float
         p of that difference, Holm-corrected over all configurations that are compared with a control.
+    control_beatable : bool
+        Whether so many people can show a difference to be significant after that correction.
     compute_s : float
         Processor seconds of all its cells, failed ones included.
     seeds, orders, cells : int
@@ -89,6 +92,7 @@ class Line:
     best_control: str | None
     to_control: Paired | None
     p_control: float
+    control_beatable: bool
     lower_is_better: bool
     compute_s: float
     seeds: int
@@ -105,7 +109,7 @@ class Line:
             *(TRANSDUCTIVE,) * self.transductive,
             *(SEEN,) * (self.target == "seen"),
             *(CONTROL,) * self.control,
-            *(EQUALS_CONTROL,) * (self.to_control is not None and not self.beats_control),
+            *(EQUALS_CONTROL,) * (self.to_control is not None and self.control_beatable and not self.beats_control),
         )
 
     @property
@@ -157,15 +161,14 @@ def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[L
         return means.loc[key] if key in means.index.droplevel("subject") else pd.Series(dtype=float)
 
     scores = {label: values(label, header.metric) for label in header.configurations}
-    seen = set(rows.loc[rows["target"] == "seen", "configuration"])
     transductive = set(cells.loc[cells["transductive"].astype(bool), "configuration"])
-    compared = [label for label in header.configurations if label != header.reference and label not in seen]
+    compared = [label for label in header.configurations if label != header.reference and label not in header.seen]
     to_reference = _against(dict.fromkeys(compared, header.reference), scores)
     best = {
         label: control
         for label in header.configurations
-        if label not in seen and label not in header.controls
-        if (control := _best_control(header, scores, transductive, label in transductive)) is not None
+        if label not in header.seen and label not in header.controls
+        if (control := _best_control(header, scores, transductive, label)) is not None
     }
     to_control = _against(best, scores)
 
@@ -183,7 +186,7 @@ def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[L
                 simulated=header.simulated,
                 transductive=label in transductive,
                 control=label in header.controls,
-                target="seen" if label in seen else "unseen",
+                target="seen" if label in header.seen else "unseen",
                 primary=summary(scores[label].to_numpy(dtype=float), lower_is_better=lower_is_better),
                 macro_f1=float(secondary.mean()) if len(secondary) else math.nan,
                 paired=paired,
@@ -191,30 +194,32 @@ def summarise(header: Header, cells: pd.DataFrame, rows: pd.DataFrame) -> list[L
                 best_control=best.get(label),
                 to_control=versus,
                 p_control=p_control,
+                control_beatable=versus is not None and len(to_control) * minimum_p(versus.n) < _ALPHA,
                 lower_is_better=lower_is_better,
                 compute_s=float(mine["compute_s"].sum()),
                 seeds=int(mine["seed"].nunique()),
                 orders=int(mine["stream"].nunique()),
                 cells=len(mine),
                 failed=_counted(mine.loc[mine["status"] == "failed", "cause"]),
-                undefined=_counted(_spoken(told["metric"]) + ": " + told["reason"].fillna("no reason given")),
+                undefined=_counted(_all_spoken(told["metric"]) + ": " + told["reason"].fillna("no reason given")),
             )
         )
     return lines
 
 
 def _best_control(
-    header: Header, scores: Mapping[str, pd.Series], transductive: Collection[str], admits_transductive: bool
+    header: Header, scores: Mapping[str, pd.Series], transductive: Collection[str], label: str
 ) -> str | None:
-    """Control with the best mean, a transductive one only where the configuration is transductive too."""
+    """Control with the best mean over the people that a configuration has a score of, among those that fit it."""
+    people = scores[label].dropna().index
     means = {
-        label: float(scores[label].mean())
-        for label in header.controls
-        if admits_transductive or label not in transductive
-        if len(scores[label].dropna())
+        control: float(scores[control].loc[people].mean())
+        for control in header.controls
+        if label in transductive or control not in transductive
+        if len(people) and people.isin(scores[control].dropna().index).all()
     }
     sign = -1 if header.metric in LOWER_IS_BETTER else 1
-    return max(means, key=lambda label: sign * means[label], default=None)
+    return max(means, key=lambda control: sign * means[control], default=None)
 
 
 def _against(pairs: Mapping[str, str], scores: Mapping[str, pd.Series]) -> dict[str, tuple[Paired, float]]:
@@ -249,7 +254,7 @@ class _Lines:
         if not marks_below:
             table.add_column("marks")
         table.add_column("n", justify="right", no_wrap=True)
-        table.add_column(Text(f"{_words(self._header.metric)}\n[95 % interval]"), no_wrap=True)
+        table.add_column(Text(f"{spoken(self._header.metric)}\n[95 % interval]"), no_wrap=True)
         for name in ("worst", "macro\nF1", "diff.\nto ref.", "p", "CPU s"):
             table.add_column(name, justify="right", no_wrap=True)
         for line in self._lines:
@@ -277,13 +282,13 @@ def _counted(texts: pd.Series) -> Mapping[str, int]:
     return dict(sorted(Counter(texts.tolist()).items()))
 
 
-def _words(metric: str) -> str:
+def spoken(metric: str) -> str:
     """Name of a metric as people write it; a user's own metric by the name of its function."""
     return metric.rpartition(":")[2].replace("_", " ")
 
 
-def _spoken(metrics: pd.Series) -> pd.Series:
-    return metrics.map(_words).astype(str)
+def _all_spoken(metrics: pd.Series) -> pd.Series:
+    return metrics.map(spoken).astype(str)
 
 
 def _title(header: Header) -> Text:
@@ -328,7 +333,7 @@ def _p_text(p: float) -> str:
 
 
 def _footer(header: Header, lines: Sequence[Line]) -> Iterator[str]:
-    metric = _words(header.metric)
+    metric = spoken(header.metric)
     seeds, orders = max(line.seeds for line in lines), max(line.orders for line in lines)
     repeats = f"up to {seeds} seeds" + (f" and {orders} orders" if orders > 1 else "")
     averaged = f"; {repeats} averaged for each before anything else" if seeds * orders > 1 else ""
@@ -401,11 +406,13 @@ def _told_of_controls(lines: Sequence[Line]) -> Iterator[str]:
     if best:
         means = {line.configuration: _number(line.primary.mean) for line in lines}
         told = " or ".join(f"{label} ({means[label]})" for label in sorted(best))
-        made = sum(line.to_control is not None for line in lines)
+        made = [line for line in lines if line.to_control is not None]
         yield (
             f"{EQUALS_CONTROL}: not significantly better than its best control, {told} (paired Wilcoxon, "
-            f"Holm-corrected over {_plural(made, 'comparison')})."
+            f"Holm-corrected over {_plural(len(made), 'comparison')})."
         )
+        if not all(line.control_beatable for line in made):
+            yield "Where too few people are compared for any difference to be significant, nothing is marked so."
 
 
 def _chance(header: Header, metric: str) -> str:

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import multiprocessing
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -102,11 +106,47 @@ def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: py
     assert caplog.text.count("going on without it") == 1
 
 
-def test_a_disk_that_is_full_leaves_no_rubbish(
+class FullDisk(io.FileIO):
+    """A file that takes a hundred bytes; then the disk is full."""
+
+    def write(self, data: Any, /) -> int:
+        room = 100 - self.tell()
+        if room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(memoryview(data)[:room])
+
+
+# What fits into a stream's buffer fails when the stream is closed, and more while it is written.
+@pytest.mark.parametrize("count", [10, 100_000])
+def test_a_disk_that_is_full_leaves_nothing_half_written_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    cache, kept = Cache(tmp_path), Counting()
+    cache.get_or_compute({"a": 1}, kept)
+    before = only_file(tmp_path).read_bytes()
+    streams = []
+
+    def opened(handle: int, mode: str) -> io.BufferedWriter:
+        streams.append(io.BufferedWriter(FullDisk(handle, mode)))
+        return streams[-1]
+
+    monkeypatch.setattr(os, "fdopen", opened)
+    for key in (2, 3, 2):
+        found = cache.get_or_compute({"a": key}, lambda key=key: {"x": np.full(count, key)})
+        np.testing.assert_array_equal(found["x"], np.full(count, key))
+    assert len(streams) == 1
+    assert streams[0].closed
+    assert only_file(tmp_path).read_bytes() == before
+    assert_whole(cache.get_or_compute({"a": 1}, kept))
+    assert kept.calls == 1
+    assert caplog.text.count("No space left on device): going on without it") == 1
+
+
+def test_a_file_that_cannot_be_put_in_place_leaves_no_rubbish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(self: Path, target: Path) -> Path:
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "replace", full)
     assert_whole(Cache(tmp_path).get_or_compute({"a": 1}, arrays))

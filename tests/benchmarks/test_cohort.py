@@ -50,8 +50,7 @@ class Clinic(RecordingDataset):
     def tasks(self) -> Mapping[str, Task]:
         return self._tasks
 
-    @property
-    def signals(self) -> tuple[str, ...]:
+    def signals_of(self, subjects: Sequence[str]) -> tuple[str, ...]:
         return ("eeg",)
 
     def subjects(self) -> tuple[str, ...]:

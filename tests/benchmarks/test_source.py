@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -101,6 +103,16 @@ def test_a_new_line_in_a_table_of_parts_changes_nothing() -> None:
     # It imports the table of encoders, to read what a network was built from.
     assert "clients.encoders.table" not in source_files("clients.network")
     assert "clients.encoders.contract" in source_files("clients.network")
+
+
+@pytest.mark.parametrize("table", sorted(source.TABLES))
+def test_what_is_passed_over_as_a_table_of_parts_holds_nothing_else(table: str) -> None:
+    (path,) = [Path(str(spec.origin)) for spec in [find_spec(table)] if spec is not None]
+    doc, *rest = ast.parse(path.read_text()).body
+    assert isinstance(doc, ast.Expr)
+    (listed,) = [node for node in rest if not isinstance(node, ast.ImportFrom)]
+    assert isinstance(listed, ast.Assign | ast.AnnAssign)
+    assert all(isinstance(value, str) for value in ast.literal_eval(listed.value).values())
 
 
 def test_our_own_packages() -> None:

@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 
 from experiments import cli
+from experiments.lock import only_run
 from experiments.results import Results
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,6 +181,26 @@ def test_the_data_sets_are_listed_with_licence_and_whether_they_are_here(
     assert all(word in out for word in ("eegmat", "ODC-By", "physionet", "no", "simulated", "yes", "table"))
 
 
+def test_a_second_run_of_a_study_says_so_and_touches_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "small.yaml").write_text(STUDY)
+    with only_run(folder / "results" / "small.sqlite"):
+        assert called(monkeypatch, "run", "small.yaml") == cli.BAD_INPUT
+    assert "'small' is being run by another process" in capsys.readouterr().err
+    assert not (folder / "results" / "small.sqlite").exists()
+
+
+def test_publishing_what_was_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    address = f"sqlite:///{tmp_path / 'there.db'}"
+    assert called(monkeypatch, "publish", "demo", "--tracking-uri", address) == cli.BAD_INPUT
+    assert "run the study first" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_killed_study_computes_only_what_is_missing_and_ends_with_the_same_numbers(folder: Path) -> None:
     (folder / "small.yaml").write_text(STUDY)
@@ -208,6 +229,12 @@ def test_a_killed_study_computes_only_what_is_missing_and_ends_with_the_same_num
 
     again = unseen(folder, "show", "small.yaml", "--results", "broken")
     assert again.stdout == resumed.stdout
+
+    address = f"sqlite:///{folder / 'elsewhere.db'}"
+    first, second = (unseen(folder, "publish", "small", "--results", "broken", "--tracking-uri", address) for _ in "12")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "0 runs were written" in second.stdout
+    assert "0 runs were written" not in first.stdout
 
 
 @pytest.mark.slow

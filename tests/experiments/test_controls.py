@@ -10,9 +10,10 @@ import pytest
 
 from benchmarks.datasets.contract import Places
 from benchmarks.errors import StudyError
-from experiments.controls import CONTROLS
+from experiments.controls import CONTROLS, left_out
 from experiments.plan import Plan
 from experiments.study import Study
+from tests.benchmarks.datasets.e4_files import FILES, write_e4
 
 CLOCKS = {"time_linear", "time_forest"}
 BASE: dict[str, Any] = {
@@ -60,6 +61,27 @@ def test_a_name_that_the_study_gives_to_something_else_stays_its_own(tmp_path: P
     assert labels == ["majority", "class_prior", "time_linear (control)", "time_forest", "time_linear"]
 
 
+def test_controls_that_look_at_nothing_are_shown_the_windows_of_the_study_itself(tmp_path: Path) -> None:
+    made = plan(tmp_path, configurations={"lda": {"strategy": "lda", "representation": "temperature"}})
+    assert {c.choices["representation"].name for c in made.configurations} == {"temperature"}
+
+
+def test_movement_is_asked_where_everybody_who_takes_part_has_an_accelerometer(tmp_path: Path) -> None:
+    for subject, files in (("ann", FILES), ("bob", FILES), ("eve", set(FILES) - {"ACC.csv"})):
+        write_e4(tmp_path / "bands" / subject, files=files)
+    rows = [f"{subject},{phase}" for subject in ("ann", "bob", "eve") for phase in ("calm,0,30", "talk,30,60")]
+    (tmp_path / "phases.csv").write_text("\n".join(["subject,phase,start,stop", *rows]))
+    study = {"dataset": {"name": "e4", "path": "bands", "phases": "phases.csv"}, "windows": {"length_s": 10}}
+    study |= {"configurations": {"lda": {"strategy": "lda", "representation": "electrodermal"}}}
+    two = plan(tmp_path, **study, exclude=["eve"])
+    movement = [c for c in two.configurations if c.label.startswith("movement/")]
+    assert [c.label for c in movement] == ["movement/training", "movement/subject_unlabelled"]
+    assert all(c.control for c in movement)
+    three = plan(tmp_path, **study)
+    assert not [c for c in three.configurations if c.label.startswith("movement")]
+    assert "movement" in left_out(three.study, three.dataset, three.subjects)
+
+
 def test_clocks_are_asked_only_where_onsets_are_known(tmp_path: Path) -> None:
     without = plan(tmp_path, **table(tmp_path))
     assert not CLOCKS & {c.label for c in without.configurations}
@@ -77,7 +99,7 @@ def test_a_study_may_leave_controls_out(tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"controls": ["majorty"]}, "no control 'majorty'.*Did you mean 'majority'"),
-        ({"controls": ["movement"]}, "movement needs what simulated does not have"),
+        ({"controls": ["movement"]}, "movement needs an accelerometer .* which simulated does not have"),
         ({"controls": []}, "reference: must be given"),
     ],
 )

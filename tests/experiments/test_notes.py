@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks.cohort import Cohort, build_cohort
@@ -55,7 +56,7 @@ def test_a_few_subjects_are_told_one_by_one(plan: Plan) -> None:
 def test_many_subjects_are_summed_by_reason_with_those_who_have_most(plan: Plan) -> None:
     counts = [{"too few beats": n} for n in range(1, 10)] + [{"eda flat": 5}]
     told = text(plan, cohort_of(plan, *counts, imputed=2))
-    assert "20 with features imputed from the training subjects" in told
+    assert "20 with features imputed by the mean that normalises them" in told
     assert (
         "5 eda flat (S09 5); 45 too few beats (in 9 subjects, most in S08 9, S07 8, S06 7, S05 6, S04 5, S03 4)."
         in told
@@ -70,7 +71,7 @@ def test_people_without_a_whole_window_are_named(plan: Plan) -> None:
 def test_controls_that_are_left_out_are_told(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, controls=["majority"])
     told = text(plan, cohort_of(plan, {}))
-    assert "Controls that the study leaves out: class_prior, time_linear, time_forest." in told
+    assert "Controls not in this table: class_prior, time_linear, time_forest (left out by the study)." in told
 
 
 def test_windows_of_ready_made_tables_without_onset_have_no_control_of_time(tmp_path: Path) -> None:
@@ -79,4 +80,12 @@ def test_windows_of_ready_made_tables_without_onset_have_no_control_of_time(tmp_
     dataset = {"name": "table", "path": "t.csv", "subject": "id", "label": "label", "features": ["f"]}
     plan = plan_of(tmp_path, dataset=dataset, windows=None)
     cohort = build_cohort(plan.dataset, None, None, None, None)
-    assert "No control of time" in text(plan, cohort)
+    assert "time_linear, time_forest (needs onsets of one clock" in text(plan, cohort)
+
+
+def test_representations_with_different_windows_are_told_apart(plan: Plan) -> None:
+    whole = cohort_of(plan, {})
+    part = replace(whole, windows=whole.windows.select(np.arange(5)), sources=("bvp",))
+    told = "\n".join(notes_of(plan, (whole, part)))
+    assert f"different windows left ({len(whole.windows)} of eeg, 5 of bvp)" in told
+    assert "different windows" not in text(plan, whole)

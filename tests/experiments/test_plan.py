@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import experiments.plan
 from benchmarks.datasets.contract import Places
 from benchmarks.errors import DataError, StudyError, UnseenError
 from benchmarks.source import source_files
@@ -198,3 +199,50 @@ def test_missing_data_names_the_publisher_the_licence_the_citation_and_the_folde
         plan(tmp_path, dataset="eegmat")
     for words in ("physionet.org", "ODC-By", "10.3390/data4010014", str(tmp_path / "data")):
         assert words in str(told.value)
+
+
+def test_one_fitted_predictor_a_fold_is_kept_and_its_cell_says_so(tmp_path: Path) -> None:
+    entries = {"pooled": {"strategy": "pooled"}, "tuned": {"strategy": "finetuning"}, "own": {"strategy": "personal"}}
+    made = plan(tmp_path, configurations=entries, seeds=[3, 1], orders=2)
+    kept = {(c.configuration.label, c.seed, c.stream) for c in made.cells() if made.job(c).keep_model}
+    assert kept == {("pooled", 3, 0), ("tuned", 3, 0)}
+    # A cell that was computed without its predictor has to be computed again before it can be offered.
+    fewer = digests(tmp_path, configurations=entries, seeds=[1])
+    both = digests(tmp_path, configurations=entries, seeds=[3, 1])
+    assert all(both[key] != fewer[key] for key in fewer if key[0] == "pooled")
+    assert all(both[key] == fewer[key] for key in fewer if key[0] == "majority")
+
+
+def test_another_function_under_the_name_of_a_metric_makes_new_cells(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = digests(tmp_path)
+    other = "benchmarks.metrics.classification:accuracy"
+    monkeypatch.setitem(experiments.plan.METRICS, "balanced_accuracy", other)
+    after = digests(tmp_path)
+    assert not set(before.values()) & set(after.values())
+
+
+@pytest.mark.parametrize("change", [{"signal": "eda"}, {"preprocessing": {"notch_hz": 50}}])
+def test_what_no_representation_reads_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    entries = {"lda": {"strategy": "lda", "representation": "electrodermal"}}
+    with pytest.raises(StudyError, match="no representation of this study takes it"):
+        plan(tmp_path, configurations=entries, **change)
+
+
+def test_only_a_control_may_ask_for_the_onset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clockwork.py").write_text(
+        "from typing import ClassVar\n"
+        "from strategies.time_only import TimeForest\n"
+        "class Sly(TimeForest):\n    control: ClassVar[bool] = False\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StudyError, match="Sly asks for the onset of windows, which only a control may"):
+        plan(tmp_path, configurations={"sly": {"strategy": "clockwork:Sly"}})
+
+
+def test_a_part_that_is_not_whole_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "halfway.py").write_text("from strategies.contract import Strategy\nclass Half(Strategy):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(StudyError, match="halfway:Half is no whole strategy: it lacks fit"):
+        plan(tmp_path, configurations={"half": {"strategy": "halfway:Half"}})

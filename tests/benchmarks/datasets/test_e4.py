@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.datasets import storage
 from benchmarks.datasets.contract import Places
-from benchmarks.datasets.e4 import export_files, is_export, read_e4
+from benchmarks.datasets.e4 import export_files, is_export, read_e4, recorded, recorded_by_all
 from benchmarks.datasets.stress_predict import StressPredict
 from benchmarks.errors import DataError
 from tests.benchmarks.datasets.e4_files import BEAT_S, FILES, START, e4_contents, write_e4, write_e4_archive
@@ -74,6 +74,26 @@ def test_an_archive_is_read_like_a_folder(tmp_path: Path, top: str) -> None:
         np.testing.assert_array_equal(raw.get_data(), zipped.signals[name].get_data())
     np.testing.assert_array_equal(zipped.events["ibi"].onset, folder.events["ibi"].onset)
     assert folder.events["ibi"].duration.tolist() == pytest.approx([BEAT_S] * len(folder.events["ibi"]))
+
+
+@pytest.mark.parametrize("top", ["./", ".//", "a/./b/"])
+def test_members_of_an_archive_are_read_by_the_names_that_they_have(tmp_path: Path, top: str) -> None:
+    archive = write_e4_archive(tmp_path / "session.zip", top=top)
+    assert f"{top}EDA.csv" in zipfile.ZipFile(archive).namelist()
+    assert read_e4(archive).duration_s == 60
+    assert recorded(archive) == {"acc", "bvp", "eda", "temp", "ibi"}
+
+
+def test_what_is_recorded_is_what_is_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "session.zip", "w") as opened:
+        opened.writestr("EDA.csv", SMALL["EDA.csv"])
+        opened.writestr("__MACOSX/ACC.csv", b"\0")
+        opened.writestr("TEMP.csv/", b"")
+    assert recorded(tmp_path / "session.zip") == set(read_e4(tmp_path / "session.zip").signals) == {"eda"}
+    folder = write_e4(tmp_path / "folder", files=["TEMP.csv", "IBI.csv", "EDA.csv"])
+    assert recorded(folder) == {"eda", "temp", "ibi"}
+    assert recorded_by_all([folder]) == ("eda", "temp", "ibi")
+    assert recorded_by_all([folder, tmp_path / "session.zip"]) == ("eda",)
 
 
 def test_what_is_an_export(tmp_path: Path) -> None:

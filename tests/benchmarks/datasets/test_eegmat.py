@@ -43,6 +43,13 @@ def test_rest_vs_arithmetic_takes_whole_files(places: Places) -> None:
     assert len({trial.name for trial in trials}) == 2
 
 
+def test_the_clock_of_a_file_is_none_of_the_session(places: Places) -> None:
+    write_eegmat_subject(places.data / "eegmat", "Subject00", rest_s=8, arithmetic_s=4)
+    dataset = Eegmat(places)
+    assert not dataset.one_clock
+    assert set(dataset.signals_of(["Subject00"])) == set(dataset.read("Subject00")[0].signals)
+
+
 def test_drift_control_takes_two_minutes_of_rest(places: Places) -> None:
     write_eegmat_subject(places.data / "eegmat", "Subject00", rest_s=122, arithmetic_s=2)
     dataset = Eegmat(places)

@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.datasets.contract import Places
 from benchmarks.datasets.feature_table import FeatureTable
 from benchmarks.errors import DataError, SignalError, StudyError
 from benchmarks.parts import build
+from benchmarks.protocols.within_subject import early_and_late
 from benchmarks.quality import SubjectWindows
 
 # Two subjects by two phases by two windows; the order of rows within S02 is that of time only by `start`.
@@ -73,6 +76,89 @@ def test_optional_columns_and_order_of_time(places: Places) -> None:
     np.testing.assert_array_equal(windows.x[:, 2], [61, 60, 79, 80])
     windows = load(table(places, trial="phase", session="day"), "S01").windows
     assert windows.session.tolist() == ["1", "1", "1", "2"]
+
+
+def test_sessions_stay_in_the_order_of_the_file(places: Places) -> None:
+    # Names do not tell which day came first, and not all subjects have their days in the same order.
+    days = {"S1": ["day1", "day2", "day10"], "S2": ["day10", "day1"]}
+    rows = [
+        f"{subject},{day},{onset},{onset // 20},{number}"
+        for subject, mine in days.items()
+        for number, day in enumerate(mine)
+        for onset in (20, 0, 30, 10)
+    ]
+    dataset = table(places, "\n".join(["id,day,start,stress,f", *rows]), features=["f"], session="day", onset="start")
+    for subject, mine in days.items():
+        windows = load(dataset, subject).windows
+        assert windows.session.tolist() == [day for day in mine for _ in range(4)]
+        assert windows.x[:, 0].tolist() == [number for number in range(len(mine)) for _ in range(4)]
+        assert windows.onset is not None
+        assert windows.onset.tolist() == [0, 10, 20, 30] * len(mine)
+
+
+def test_a_condition_that_recurs_is_no_trial(places: Places) -> None:
+    stretches = [("A", 0, 60), ("B", 60, 160), ("A", 160, 260), ("B", 260, 560)]
+    rows = [(name, number, start_s) for number, (name, *span) in enumerate(stretches) for start_s in range(*span, 10)]
+    header = "id,condition,stretch,start,stress,f"
+    content = "\n".join([header, *(f"S01,{name},{name}{n},{start_s},{name},1" for name, n, start_s in rows)])
+    dataset = table(places, content, features=["f"], trial="condition", onset="start")
+    with pytest.raises(DataError, match=r"subject S01, session 1, begin in .*: 'A' from 0 to 250 s and 'B' from 60 to"):
+        dataset.subjects()
+    assert set(load(table(places, content, features=["f"], trial="condition"), "S01").windows.trial) == {"A", "B"}
+    for trial in ("stretch", None):
+        windows = load(table(places, content, features=["f"], trial=trial, onset="start"), "S01").windows
+        assert len(set(windows.trial)) == 4
+
+
+def test_trials_with_clocks_of_their_own_are_sessions(places: Places) -> None:
+    rows = [f"S01,{trial},{start_s},{trial},1" for trial in ("a", "b") for start_s in (0, 10)]
+    content = "\n".join(["id,trial,start,stress,f", *rows])
+    for trial in ("trial", None):
+        with pytest.raises(DataError, match=r"in the same stretch of time.* make it a session \(dataset\.session\)"):
+            table(places, content, features=["f"], trial=trial, onset="start").subjects()
+    dataset = table(places, content, features=["f"], session="trial", onset="start")
+    assert load(dataset, "S01").windows.session.tolist() == ["a", "a", "b", "b"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Places:
+    study = tmp_path_factory.mktemp("study")
+    return Places(data=study, cache=study / "cache", study=study)
+
+
+stretches = st.lists(
+    st.tuples(st.sampled_from("ABab"), st.integers(0, 3), st.integers(4, 12), st.sampled_from("12")),
+    min_size=2,
+    max_size=8,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(stretches, st.sampled_from([10.0, 30.0]), st.sampled_from([None, "name"]), st.sampled_from([None, "day"]))
+def test_names_that_recur_are_refused_or_kept_apart(
+    written: Places, drawn: list[tuple[str, int, int, str]], step_s: float, trial: str | None, session: str | None
+) -> None:
+    length_s, clock_s, rows = 30.0, 0.0, []
+    # The first two are of two classes; a name is of one class, small and capital letters being two names of it.
+    for position, (letter, pause, count, day) in enumerate(drawn):
+        name = letter if position > 1 else "AB"[position]
+        clock_s += pause * 15.0
+        rows += [f"S01,{name},{day},{clock_s + step_s * k!r},{name.lower()},1" for k in range(count)]
+        clock_s += step_s * (count - 1) + length_s
+    content = "\n".join(["id,name,day,start,stress,f", *rows])
+    dataset = table(written, content, features=["f"], trial=trial, session=session, onset="start", length_s=length_s)
+    if trial is None:
+        dataset.subjects()  # runs never recur, so nothing is refused
+    try:
+        windows = load(dataset, "S01").windows
+        within = early_and_late(windows, length_s)
+    except DataError:
+        return
+    assert windows.onset is not None
+    for name in set(windows.session):
+        here = windows.session == name
+        learned_s, scored_s = windows.onset[here & within.learned], windows.onset[here & within.scored]
+        assert (np.abs(learned_s[:, None] - scored_s) >= 2 * length_s - 1e-5).all()
 
 
 def test_without_a_trial_column_a_trial_is_a_run_of_one_label(places: Places) -> None:
@@ -232,12 +318,22 @@ def test_missing_features_can_be_left_to_be_imputed(places: Places) -> None:
     assert (load(dataset, "S01").report.imputed, load(dataset, "S01").report.unusable) == (0, {})
 
 
-def test_nobody_is_imputed_whole(places: Places) -> None:
+def test_a_subject_that_is_imputed_whole_is_kept_and_reported(places: Places) -> None:
     content = "id,stress,f,g\nS1,0,,1\nS1,1,,2\nS2,0,,\nS2,1,,inf\nS3,0,1,1\nS3,1,2,2\n"
     dataset = table(places, content, features=["f", "g"], missing="impute")
-    assert len(load(dataset, "S1").windows) == 2
-    with pytest.raises(SignalError, match=r"subject S2: 2 of 2 rows .*f, g, so no usable row is left"):
-        load(dataset, "S2")
+    found = load(dataset, "S2")
+    assert found.windows.x.shape == (2, 2)
+    assert np.isnan(found.windows.x).all()
+    assert (found.report.windows, found.report.dropped, found.report.imputed) == (2, 0, 2)
+    assert found.report.unusable == {"nan": 2}
+    assert load(dataset, "S1").report.imputed == 2
+    assert load(dataset, "S3").report.imputed == 0
+
+
+def test_whether_time_can_be_asked_for(places: Places) -> None:
+    assert not table(places).one_clock
+    assert table(places, onset="start").one_clock
+    assert table(places).signals_of(["S01", "S02"]) == ()
 
 
 def test_length_of_the_windows(places: Places) -> None:

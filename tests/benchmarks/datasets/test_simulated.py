@@ -300,6 +300,11 @@ def test_it_says_everywhere_that_it_is_simulated() -> None:
     assert simulated().default_signal in simulated().read("sim000")[0].signals
 
 
+def test_signals_of_a_recording_with_one_clock() -> None:
+    assert simulated().one_clock
+    assert simulated().signals_of(["sim000"]) == tuple(simulated().read("sim000")[0].signals)
+
+
 @pytest.mark.parametrize(
     ("parameters", "field"),
     [

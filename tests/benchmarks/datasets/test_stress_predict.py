@@ -77,6 +77,17 @@ def test_phases_of_a_set_written_by_hand(copy: Path, places: Places) -> None:
         assert set(recording.signals) == {"eda", "temp"}
 
 
+def test_signals_are_those_that_all_of_the_subjects_have(copy: Path, places: Places) -> None:
+    dataset = StressPredict(places)
+    assert dataset.one_clock
+    assert dataset.signals_of(["S02", "S03"]) == ("eda", "temp")
+    (copy / "Raw_data" / "S03" / "TEMP.csv").unlink()
+    assert dataset.signals_of(["S02", "S03"]) == ("eda",)
+    assert dataset.signals_of(["S02"]) == ("eda", "temp")
+    with pytest.raises(DataError, match="No folder of subject 'S04'"):
+        dataset.signals_of(["S04"])
+
+
 def test_phases_of_a_subject_in_the_log_only(copy: Path, places: Places) -> None:
     # Two minutes of Stroop and of hyperventilation leave nothing that is safe.
     assert phases(read(StressPredict(places), "S01")) == {

@@ -68,16 +68,26 @@ def test_each_phase_is_a_class_of_its_own(bands: Path, places: Places) -> None:
     assert len(recording.events["ibi"]) > 0
 
 
-def test_signals_are_those_that_every_export_has(bands: Path, places: Places) -> None:
-    assert wristband(places).signals == ("eda", "temp", "ibi"), "ann's has no more, bob's archive has all"
-    shutil.rmtree(bands / "ann")
-    assert wristband(places, PHASES.replace("ann", "bob")).signals == ("acc", "bvp", "eda", "temp", "ibi")
+def test_signals_are_those_that_all_exports_of_the_subjects_have(bands: Path, places: Places) -> None:
+    dataset = wristband(places)
+    assert dataset.one_clock
+    assert dataset.signals_of(["ann", "bob"]) == ("eda", "temp", "ibi"), "ann's has no more, bob's archive has all"
+    assert dataset.signals_of(["bob"]) == ("acc", "bvp", "eda", "temp", "ibi"), "who is left out does not matter"
+    with pytest.raises(DataError, match=r"No export of subject 'bop' .*Did you mean 'bob'"):
+        dataset.signals_of(["ann", "bop"])
+
+
+def test_signals_of_sessions_without_a_phase_do_not_matter(places: Places) -> None:
+    write_e4(places.study / "bands" / "ann" / "monday")
+    write_e4(places.study / "bands" / "ann" / "friday", files=["EDA.csv", "ACC.csv"])
+    write_e4(places.study / "bands" / "ann" / "sunday", files=["EDA.csv"])
+    assert wristband(places, SESSIONS).signals_of(["ann"]) == ("acc", "eda")
 
 
 def test_an_archive_that_cannot_be_read_is_told_before_anything_is(bands: Path, places: Places) -> None:
     (bands / "bob.zip").write_bytes(b"PK no archive")
     with pytest.raises(DataError, match="bob.zip is no zip archive"):
-        _ = wristband(places).signals
+        wristband(places).signals_of(["ann", "bob"])
 
 
 def test_classes_of_several_phases_in_the_order_of_the_study(bands: Path, places: Places) -> None:
@@ -115,12 +125,21 @@ def test_sessions_and_named_trials(places: Places) -> None:
     write_e4_archive(folder / "friday.zip", start=START + 86400)
     write_e4(folder / "sunday")
     dataset = wristband(places, SESSIONS)
-    assert [recording.session for recording in dataset.read("ann")] == ["friday", "monday"], "none of sunday"
-    assert trials(dataset, "ann") == [("first", 1, 30, 60), ("first", 0, 0, 20), ("second", 1, 20, 40)]
+    assert [recording.session for recording in dataset.read("ann")] == ["monday", "friday"], "none of sunday"
+    assert trials(dataset, "ann") == [("first", 0, 0, 20), ("second", 1, 20, 40), ("first", 1, 30, 60)]
     with pytest.raises(DataError, match=r"row 1: ann has the sessions friday, monday, sunday, and the table no column"):
         wristband(places, SESSIONS.replace("session", "visit")).read("ann")
     with pytest.raises(DataError, match=r"data row 3: no session 'fryday' of ann\. Legal.*Did you mean 'friday'"):
         wristband(places, SESSIONS.replace("friday", "fryday")).read("ann")
+
+
+def test_sessions_are_in_the_order_of_their_starts_whatever_their_names(places: Places) -> None:
+    days = {"day1": 0, "day10": 9, "day2": 1}
+    for name, day in days.items():
+        write_e4(places.study / "bands" / "ann" / name, start=START + 86400 * day, files=["EDA.csv"])
+    rows = [f"ann,{name},{phase},{start},{start + 20}" for name in days for phase, start in (("rest", 0), ("talk", 20))]
+    dataset = wristband(places, "\n".join(["subject,session,phase,start,stop", *rows]))
+    assert [recording.session for recording in dataset.read("ann")] == ["day1", "day2", "day10"]
 
 
 def test_the_one_session_of_a_subject_need_not_be_named(places: Places) -> None:

@@ -119,6 +119,16 @@ def test_trials_held_out_as_a_whole_have_no_learned_neighbour_either() -> None:
     assert told(windows, within, "t3") == ([60, 64, 68, 72], []), "the window from 76 to 80 s lies at the scored trial"
 
 
+def test_what_is_learned_from_may_lie_after_what_is_scored_elsewhere() -> None:
+    # Said in words in `early_and_late`: later within a trial, or of a class, and no forecast of the rest.
+    blocks = subject_of(Stretch(0, 0.0, 40.0), Stretch(1, 100.0, 40.0))
+    assert early_and_late(blocks, 4.0).learned[blocks.trial == "t1"].any()
+    trials = subject_of(*(Stretch(label, 60.0 * k, 20.0) for k, label in enumerate([0, 0, 0, 1, 1, 1])))
+    within = early_and_late(trials, 4.0)
+    assert trials.onset is not None
+    assert trials.onset[within.learned].max() > trials.onset[within.scored].min()
+
+
 def test_recordings_with_clocks_of_their_own_are_not_compared() -> None:
     # As in EEGMAT: two files of one session, which both start at zero.
     windows = subject_of(Stretch(0, 0.0, 180.0), Stretch(1, 0.0, 60.0))

@@ -102,7 +102,9 @@ STRONG = [value + 0.2 + 0.01 * number for number, value in enumerate(WEAK)]
 @pytest.fixture
 def controlled(tmp_path: Path) -> SmallStudy:
     """Two controls, of which `time` is the better one, a strong configuration, a weak one and a seen one."""
-    header = header_of("majority", "time", "strong", "weak", "personal", controls=("majority", "time"))
+    header = header_of(
+        "majority", "time", "strong", "weak", "personal", controls=("majority", "time"), seen=("personal",)
+    )
     study = SmallStudy(tmp_path / "small.sqlite", header)
     mixed = [value + sign * 0.02 for value, sign in zip(WEAK, (1, -1) * 4, strict=True)]
     study.fill({"majority": [0.5] * 8, "time": WEAK, "strong": STRONG, "weak": mixed})
@@ -170,6 +172,38 @@ def test_scores_of_seen_people_are_shown_and_compared_with_nothing(controlled):
     assert "ref." not in row_of(text, "personal")
     assert "Holm-corrected over 3 comparisons." in " ".join(text.split())
     assert "earlier windows alone and scored on later ones" in " ".join(text.split())
+
+
+def test_a_control_counts_only_where_it_has_all_the_people(controlled):
+    # Two lucky folds of a control that is not finished are no better control.
+    controlled.fill({"lucky": [1.0, 1.0]})
+    changes = {"configurations": ("majority", "time", "lucky", "strong"), "controls": ("majority", "time", "lucky")}
+    line = lines_of(controlled, **changes)[3]
+    assert (line.best_control, line.marks) == ("time", ())
+
+
+def test_what_has_no_score_is_compared_with_no_control(controlled):
+    controlled.add(cell_of("broken", "S00"), failure_of("no"))
+    changes = {"configurations": ("majority", "time", "strong", "broken", "not_begun")}
+    lines = {line.configuration: line for line in lines_of(controlled, **changes)}
+    assert [lines[label].marks for label in ("broken", "not_begun")] == [(), ()]
+    assert "best control, time (.569) (paired Wilcoxon, Holm-corrected over 1 comparison)" in " ".join(
+        text_of(controlled, **changes).split()
+    )
+
+
+def test_a_configuration_that_learns_from_seen_people_is_one_before_it_has_a_score(controlled):
+    line = lines_of(controlled, configurations=("majority", "late"), seen=("late",))[1]
+    assert (line.target, line.paired, line.to_control) == ("seen", None, None)
+
+
+def test_nothing_is_marked_where_too_few_people_could_show_a_difference(tmp_path):
+    study = SmallStudy(tmp_path / "small.sqlite", header_of("majority", "lda", controls=("majority",)))
+    study.fill({"majority": [0.5] * 5, "lda": [0.9] * 5})
+    line = lines_of(study)[1]
+    assert not line.control_beatable
+    assert line.marks == ()
+    assert "Where too few people are compared" in " ".join(text_of(study).split())
 
 
 def test_a_study_without_controls_marks_nothing(study):
