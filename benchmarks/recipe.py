@@ -101,7 +101,7 @@ class Recipe:
         if counts and self.treatment == "fail":
             raise SignalError(
                 f"{subject}: signal {self._told!r} has unusable windows ({told}), and the study says that this stops "
-                f"it. To leave them out, let it say drop."
+                f"it. To leave them out, let it say drop; to keep vectors of features, impute."
             )
         usable = [piece.windows for piece in pieces if piece.windows is not None]
         if not any(len(windows) for windows in usable):
@@ -145,7 +145,11 @@ class Recipe:
                 events[name] = Intervals(np.asarray(told.onset), np.asarray(told.duration))
             else:
                 has = nearest(name, [*recording.signals, *recording.events])
-                raise DataError(f"{recording.subject}: no signal {name!r} in its recording. {has}")
+                raise DataError(
+                    f"{recording.subject}: no signal {name!r} in its recording. {has} Leave the subject "
+                    f"out (exclude), or choose a representation that does not read it, as in {{name: joined, parts: "
+                    f"[electrodermal]}}."
+                )
         if not signals:
             raise DataError(f"{recording.subject}: {', '.join(events)} alone give no time to cut windows by.")
         return Sources(signals, events)

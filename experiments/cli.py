@@ -74,7 +74,8 @@ def run_(
     _show(plan.study.study, results)
     console.print(
         f"{report.computed - report.failed} cells computed in {report.seconds:.1f} s; logging took "
-        f"{report.logging_s:.1f} s beside them. Browse: unseen ui --results {results}"
+        f"{report.logging_s:.1f} s beside them. Browse: unseen ui --results {results}",
+        soft_wrap=True,
     )
     if report.problem:
         console.print(f"[yellow]MLflow is behind:[/yellow] {report.problem} The results are complete.")

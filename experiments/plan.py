@@ -75,6 +75,7 @@ class Plan:
         self.windows = self._windows(self.dataset.default_signal is None)
         self.configurations = self._with_controls()
         self._refuse_unused()
+        self._refuse_timeless()
         self.reference = self._reference()
         self.metrics = _metrics(study.metric, study.level)
         # Too few subjects for the protocol or the validation shows now, not after the representation is computed.
@@ -129,6 +130,15 @@ class Plan:
                     f"{field}: no representation of this study takes it; they read signals of their own, as they were "
                     f"recorded. Remove it."
                 )
+
+    def _refuse_timeless(self) -> None:
+        """Refuse to split a person's windows in time where a table does not say when they are."""
+        seen = [one.label for one in self.configurations if one.strategy.target == "seen"]
+        if seen and self.windows is None and not (self.dataset.one_clock and self.dataset.window_s):
+            raise StudyError(
+                f"configurations: {', '.join(seen)} learns from the scored person and is scored on later windows, so "
+                f"it must be known when windows start and how long they are: give dataset.onset and dataset.length_s."
+            )
 
     @property
     def representations(self) -> tuple[Representation, ...]:

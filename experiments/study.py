@@ -117,7 +117,7 @@ class Study(Parts):
     metric: str = "balanced_accuracy"
     level: Literal["window", "trial"] = "window"
     reference: str | None = None
-    controls: Annotated[tuple[str, ...], AfterValidator(_distinct)] | None = None
+    controls: Annotated[tuple[str, ...], BeforeValidator(_alternatives), AfterValidator(_distinct)] | None = None
     configurations: Annotated[Mapping[str, ConfigurationChoice], Field(min_length=1)]
 
     def only(self, names: Sequence[str] | None) -> Study:

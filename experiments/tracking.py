@@ -293,8 +293,8 @@ class Tracker:
             except Timeout as error:
                 who, _, _ = _content(holder).partition("\n")
                 raise TrackingUnavailable(
-                    f"The study {study!r} is being published to {store} by {who or 'another process'}, which was not done "
-                    f"after {_PATIENCE_S:g} s. Publish again when it is: unseen publish {study}"
+                    f"The study {study!r} is being published to {store} by {who or 'another process'}, which was not "
+                    f"done after {_PATIENCE_S:g} s. Publish again when it is: unseen publish {study}"
                 ) from error
         try:
             with self._answering():

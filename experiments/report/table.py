@@ -397,8 +397,9 @@ def _reach(fewest: int, most: int, comparisons: int) -> Iterator[str]:
 def _told_of_controls(lines: Sequence[Line]) -> Iterator[str]:
     if any(line.target == "seen" for line in lines):
         yield (
-            f"{SEEN}: learned from the scored person's own earlier windows alone and scored on later ones, so not "
-            "compared with the others: a bound, where a person has windows enough to learn from."
+            f"{SEEN}: learned from the scored person alone, from the first part of each trial or the first trials of "
+            "each class, and scored on the last; so not compared with the others. A bound, where a person has windows "
+            "enough."
         )
     if any(line.control for line in lines):
         yield f"{CONTROL}: what can be told without the physiology in question (class frequencies, time, movement)."

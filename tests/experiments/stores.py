@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,9 +115,29 @@ def silent_server() -> Iterator[str]:
                 connection.close()
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that a test started, in a group of processes of its own."""
+
+    uri: str
+    process: subprocess.Popen[bytes]
+
+    def end(self, how: signal.Signals) -> None:
+        """Send a signal to the server and to its workers."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, how)
+
+
 @contextmanager
 def mlflow_server(uri: str, *options: str, port: int | None = None) -> Iterator[str]:
     """Address of an MLflow server over a store; it takes files unless an option says otherwise."""
+    with started_server(uri, *options, port=port) as server:
+        yield server.uri
+
+
+@contextmanager
+def started_server(uri: str, *options: str, port: int | None = None) -> Iterator[Server]:
+    """The same server, for who wants to end it."""
     port = port or closed_port()
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--workers", "1"]
     command += ["--host", "127.0.0.1", "--port", str(port), *options]
@@ -129,18 +150,18 @@ def mlflow_server(uri: str, *options: str, port: int | None = None) -> Iterator[
         cwd=Path(uri.removeprefix("sqlite:///")).parent,
         start_new_session=True,
     )
+    server = Server(f"http://127.0.0.1:{port}", process)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         until = time.monotonic() + 120
         while True:
             with suppress(OSError):
-                direct.open(f"http://127.0.0.1:{port}/health", timeout=5).close()
+                direct.open(f"{server.uri}/health", timeout=5).close()
                 break
             assert process.poll() is None, "the server has stopped"
             assert time.monotonic() < until, "the server does not answer"
             time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
+        yield server
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGTERM)
+        server.end(signal.SIGTERM)
         process.wait(30)

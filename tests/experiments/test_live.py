@@ -90,6 +90,17 @@ def test_publishing_again_changes_nothing(study, store):
     assert deleted_of(store) == 0
 
 
+def test_somebody_else_may_publish_the_running_study(study, store, empty_store, monkeypatch):
+    monkeypatch.setattr(live, "_EVERY_S", 0.01)
+    with publisher_of(study, store) as publisher:
+        for fold in FOLDS:
+            publisher.subject_done(*fold)
+            with Results(study.path, writable=False) as results:
+                Tracker(store, study.path.parent / "artifacts", study.header).publish(results)
+    assert publisher.problem is None
+    assert contents_of(store) == published_at_once(study, empty_store)
+
+
 def test_its_time_is_told_apart(study, store):
     with publisher_of(study, store) as publisher:
         publisher.subject_done("lda", "S00")

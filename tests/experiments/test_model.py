@@ -217,7 +217,9 @@ def test_the_folder_holds_archives_and_text_alone_and_tells_what_they_are(folder
 
 
 def test_a_transductive_model_says_that_windows_belong_together(studied: Studied, tmp_path: Path) -> None:
-    card = ModelCard.of(HEADER, row_of(transductive=1, simulated=1), studied.members, features=("scr_count", "rate"))
+    provenance = json.dumps({**cell_of("lda", "S01").provenance, "features": ["scr_count", "rate"]})
+    card = ModelCard.of(HEADER, row_of(transductive=1, simulated=1, provenance=provenance), studied.members)
+    assert card.features == ("scr_count", "rate")
     save_model(tmp_path / "model", card, studied.members)
     readme = (tmp_path / "model" / "README.md").read_text()
     assert "all of them in one call" in readme

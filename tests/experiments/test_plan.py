@@ -246,3 +246,13 @@ def test_a_part_that_is_not_whole_is_told_what_it_lacks(tmp_path: Path, monkeypa
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(StudyError, match="halfway:Half is no whole strategy: it lacks fit"):
         plan(tmp_path, configurations={"half": {"strategy": "halfway:Half"}})
+
+
+@pytest.mark.parametrize("known", [{}, {"onset": "when"}, {"length_s": 4.0}])
+def test_a_table_that_does_not_say_when_cannot_be_split_in_time(tmp_path: Path, known: dict[str, Any]) -> None:
+    (tmp_path / "t.csv").write_text("id,label,f,when\na,x,1,0\na,y,2,4\nb,x,1,0\nb,y,2,4\n")
+    table = {"name": "table", "path": "t.csv", "subject": "id", "label": "label", "features": ["f"]}
+    study = {"windows": None, "configurations": {"own": {"strategy": "personal"}}}
+    with pytest.raises(StudyError, match=r"own learns .* give dataset\.onset and dataset\.length_s"):
+        plan(tmp_path, dataset={**table, **known}, **study)
+    assert plan(tmp_path, dataset={**table, "onset": "when", "length_s": 4.0}, **study)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +15,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from benchmarks.errors import ResultsError
+from benchmarks.errors import DataError, ResultsError
 from benchmarks.windows import Windows
 from experiments.artifacts import Artifacts
 from experiments.folders import Folders
@@ -25,7 +24,15 @@ from experiments.results import Results
 from experiments.tracking import TrackingUnavailable
 from strategies.archives import packed
 from strategies.baselines import Constant
-from tests.experiments.stores import closed_port, contents_of, deleted_of, files_of, mlflow_server, runs_of
+from tests.experiments.stores import (
+    closed_port,
+    contents_of,
+    deleted_of,
+    files_of,
+    mlflow_server,
+    runs_of,
+    started_server,
+)
 from tests.experiments.studies import SmallStudy, cell_of, failure_of, header_of, outcome_of
 
 PEOPLE = ("S00", "S01", "S02")
@@ -64,7 +71,8 @@ def fill(study: SmallStudy, scores: dict[str, list[float]], *, target: str = "un
                     model=model_of((1 + number) / 8) if kept else None,
                 ),
             )
-            for number, (person, value) in enumerate(zip(PEOPLE, values, strict=True))
+            for number, value in enumerate(values)
+            for person in [f"S{number:02d}"]
         )
 
 
@@ -101,7 +109,16 @@ def test_the_results_are_read_and_never_written(study, folders, store):
 def test_a_study_that_is_not_complete_is_published_and_says_so(study, folders, store):
     with Results(study.path) as results:
         results.set_plan(study.header, [*study.digests, "not", "computed"])
-    assert "2 cells of the study have no result yet" in publish("small", folders, store)
+    assert "2 cells of the study have no result yet. No model:" in publish("small", folders, store)
+    assert models_of(store) == {}
+    with Results(study.path) as results:
+        results.set_plan(study.header, study.digests)
+    assert "no result yet" not in publish("small", folders, store)
+    assert list(models_of(store)) == ["strong"], "the same cells, and now they are all"
+    with Results(study.path) as results:
+        results.set_plan(study.header, [*study.digests, "not computed"])
+    publish("small", folders, store)
+    assert models_of(store) == {}, "what had the best mean may not have it in the end"
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -144,7 +161,8 @@ def store_folder(store: str) -> Path:
 
 
 def test_neither_a_control_nor_a_bound_is_offered(study, folders, store):
-    study.header = replace(study.header, configurations=("majority", "weak", "strong", "personal"))
+    configurations = ("majority", "weak", "strong", "personal")
+    study.header = replace(study.header, configurations=configurations, seen=("personal",))
     fill(study, {"personal": [1.0, 1.0, 1.0]}, target="seen")
     fill(study, {"majority": [1.0, 1.0, 1.0]})
     publish("small", folders, store)
@@ -190,14 +208,56 @@ def test_of_errors_the_lowest_is_the_best(study, folders, store):
     assert list(models_of(store)) == ["weak"]
 
 
-def test_a_configuration_alone_is_no_pick_but_what_it_does_not_beat_is_told(folders, store):
+@pytest.mark.parametrize(
+    ("people", "doubt"),
+    [(3, "too few people to tell whether it beats its best control"), (6, "it does not beat its best control")],
+)
+def test_a_configuration_alone_is_no_pick_but_what_it_does_not_beat_is_told(folders, store, people, doubt):
     study = SmallStudy(folders.results("small"), header_of("majority", "lda", controls=("majority",)))
-    fill(study, {"majority": [0.5, 0.5, 0.5], "lda": [0.75, 0.75, 0.25]})
+    fill(study, {"majority": [0.5] * people, "lda": [0.75] * (people - 1) + [0.25]})
     publish("small", folders, store)
     assert models_of(store) == {
-        "lda": "the only configuration that is no control and learns from other people; it does not beat its best "
-        "control, majority."
+        "lda": f"the only configuration that is no control and learns from other people; {doubt}, majority."
     }
+    control = runs_of(store)["lda", None].data.tags.get("control")
+    assert control == (None if people == 3 else "= control")
+
+
+def test_folds_may_have_names_of_their_own_and_several_people(folders, store):
+    study = SmallStudy(folders.results("small"), header_of("majority", "lda", controls=("majority",)))
+    folds = {"fold 1": ("S00", "S01"), "fold 2": ("S02",)}
+    for configuration, value in (("majority", 0.5), ("lda", 0.75)):
+        for number, (fold, people) in enumerate(folds.items()):
+            outcomes = [outcome_of(person, value) for person in people]
+            both = replace(
+                outcomes[0],
+                scores=[score for outcome in outcomes for score in outcome.scores],
+                predictions=[record for outcome in outcomes for record in outcome.predictions],
+                model=model_of((1 + number) / 8),
+            )
+            study.add(cell_of(configuration, fold), both)
+    publish("small", folders, store)
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("small").experiment_id
+    (run,) = client.search_runs([experiment], filter_string="tags.run = 'configuration' AND tags.best != ''")
+    assert run.data.tags["configuration"] == "lda"
+    model = mlflow.pyfunc.load_model(f"{run.info.artifact_uri}/model")
+    for person, share in {"S00": 1 / 8, "S01": 1 / 8, "S02": 2 / 8}.items():
+        assert model.predict(np.zeros((1, 3)), params={"subject": person})["rest"].tolist() == [share]
+    with pytest.raises(DataError, match="'fold 1' is nobody"):
+        model.predict(np.zeros((1, 3)), params={"subject": "fold 1"})
+
+
+def test_features_that_the_cells_name_stand_in_the_model(folders, store):
+    study = SmallStudy(folders.results("small"), header_of("majority", "lda"))
+    fill(study, {"majority": [0.5] * 3}, kept=False)
+    for person in PEOPLE:
+        cell = cell_of("lda", person)
+        cell = replace(cell, provenance={**cell.provenance, "features": ["scl_mean", "rate", "slope"]})
+        study.add(cell, replace(outcome_of(person, 0.75), model=model_of(0.5)))
+    publish("small", folders, store)
+    model = mlflow.pyfunc.load_model(f"{runs_of(store)['lda', None].info.artifact_uri}/model")
+    assert model.metadata.metadata["features"] == ["scl_mean", "rate", "slope"]
 
 
 def test_no_configuration_with_predictors_is_told(folders, store):
@@ -315,35 +375,21 @@ def test_a_server_that_goes_away_loses_nothing_and_is_made_up_for(
     options = ("--artifacts-destination", str(tmp_path / "kept"))
     put = Artifacts.put
     port = closed_port()
-    with mlflow_server(f"sqlite:///{served}", *options, port=port) as uri:
+    with started_server(f"sqlite:///{served}", *options, port=port) as server:
 
         def last(self, run_id, place, folder):
             put(self, run_id, place, folder)
-            for process in processes_on(port):
-                os.kill(process, signal.SIGKILL)
+            server.end(signal.SIGKILL)
 
         with monkeypatch.context() as patch:
             patch.setattr(Artifacts, "put", last)
-            with pytest.raises(TrackingUnavailable, match=f"MLflow at {uri} cannot be used"):
-                publish("small", folders, uri)
+            with pytest.raises(TrackingUnavailable, match=f"MLflow at {server.uri} cannot be used"):
+                publish("small", folders, server.uri)
     assert study.path.read_bytes() == before
     publish("small", folders, store)
     with mlflow_server(f"sqlite:///{served}", *options, port=port) as uri:
         publish("small", folders, uri)
         assert contents_of(uri) == contents_of(store)
-
-
-def processes_on(port: int) -> list[int]:
-    """The server's processes: those whose command line names MLflow or its web server, and the port."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if str(port).encode() in words:
-            found.append(int(folder.name))
-    return found
 
 
 @pytest.mark.slow
@@ -369,11 +415,39 @@ def test_a_folder_that_the_server_does_not_see_is_not_left_behind(tmp_path, monk
     sent = tmp_path / "sent"
     sent.mkdir()
     pd.DataFrame({"value": [1.0]}).to_parquet(sent / "rows.parquet")
+    (sent / "inner").mkdir()
+    (sent / "inner" / "more.txt").write_text("more")
     place = tmp_path / "srv" / "mlruns" / "1" / "run" / "artifacts"
     with pytest.raises(OSError, match="does not share"):
         Artifacts("http://127.0.0.1:1").put("run", place.as_uri(), sent)
     assert not (tmp_path / "srv").exists()
     assert tmp_path.exists()
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_what_others_put_into_such_a_folder_stays(tmp_path, monkeypatch, when):
+    sent, place = tmp_path / "sent", tmp_path / "srv" / "mlruns" / "1" / "run" / "artifacts"
+    sent.mkdir()
+    (sent / "rows.parquet").write_text("rows")
+    theirs = [place / "theirs.txt", place.parents[2] / "2" / "theirs.txt"]
+
+    def write():
+        for path in theirs:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("theirs")
+
+    def answer(*_, **__):
+        assert (place / "rows.parquet").exists()
+        if when == "meanwhile":
+            write()
+        return _Nothing()
+
+    if when == "before":
+        write()
+    monkeypatch.setattr("experiments.artifacts.http_request", answer)
+    with pytest.raises(OSError, match="does not share"):
+        Artifacts("http://127.0.0.1:1").put("run", place.as_uri(), sent)
+    assert sorted(path for path in (tmp_path / "srv").rglob("*") if path.is_file()) == sorted(theirs)
 
 
 class _Nothing:

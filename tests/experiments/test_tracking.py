@@ -5,6 +5,9 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
 
+from experiments import tracking
 from experiments.results import Results
 from experiments.statistics import summary
 from experiments.tracking import DIGEST, Tracker, TrackingUnavailable
@@ -224,7 +228,7 @@ def test_a_configuration_whose_every_cell_failed_has_no_files_and_is_complete_al
 
 
 def test_people_that_were_learned_from_are_shown_and_never_called_held_out(tmp_path, store):
-    study = SmallStudy(tmp_path / "small.sqlite", header_of("majority", "personal"))
+    study = SmallStudy(tmp_path / "small.sqlite", header_of("majority", "personal", seen=("personal",)))
     study.fill({"majority": [0.5, 0.5]})
     for fold, value in (("S00", 0.875), ("S01", 0.625)):
         outcome = outcome_of(fold, value, target="seen", curve=[0.25])
@@ -492,6 +496,93 @@ def test_doubles_that_a_repeated_request_left_are_removed(study, store):
     publish(study, store)
     assert client.get_run(twin.info.run_id).info.lifecycle_stage == "deleted"
     assert ids_of(store) == ids
+
+
+# --- two publishers at once ------------------------------------------------------------------------------------------
+
+
+def test_two_publishers_that_were_opened_before_either_wrote_double_nothing(study, store):
+    first, second = tracker_of(study, store), tracker_of(study, store)
+    publish(study, store, first)
+    contents, ids = contents_of(store), ids_of(store)
+    publish(study, store, second)
+    publish(study, store, first)
+    assert contents_of(store) == contents
+    assert ids_of(store) == ids
+    assert deleted_of(store) == 0
+
+
+def test_publishers_in_threads_wait_for_each_other(study, store, empty_store, tmp_path):
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda _: publish(study, store), range(3)))
+    at_once = tmp_path / "at_once.db"
+    at_once.write_bytes(empty_store.read_bytes())
+    publish(study, f"sqlite:///{at_once}")
+    assert contents_of(store) == contents_of(f"sqlite:///{at_once}")
+    assert deleted_of(store) == 0
+
+
+def test_publishing_into_the_store_of_a_running_study_leaves_it_as_published_once(study, store, empty_store, tmp_path):
+    live, beside = tracker_of(study, store), tracker_of(study, store)
+    publish_folds(study, live, ("lda", "S00"))
+    publish(study, store, beside)
+    publish_folds(study, live, ("lda", "S01"))
+    publish_folds(study, live, ("majority", "S00"))
+    publish(study, store, live)
+    at_once = tmp_path / "at_once.db"
+    at_once.write_bytes(empty_store.read_bytes())
+    publish(study, f"sqlite:///{at_once}")
+    assert contents_of(store) == contents_of(f"sqlite:///{at_once}")
+
+
+def test_who_waits_in_vain_is_told_whom_for(study, store, monkeypatch):
+    holder, waiting = tracker_of(study, store), tracker_of(study, store)
+    monkeypatch.setattr(tracking, "_PATIENCE_S", 0.1)
+    with holder._alone(), ThreadPoolExecutor(1) as pool:
+        told = rf"'small' is being published to .*mlflow\.db by process {os.getpid()} on .*after 0\.1 s"
+        with pytest.raises(TrackingUnavailable, match=told):
+            pool.submit(publish, study, store, waiting).result()
+        assert runs_of(store) == {}
+    publish(study, store, waiting)
+    assert len(runs_of(store)) == 8
+
+
+def test_another_study_of_the_same_store_does_not_wait(study, store, monkeypatch):
+    monkeypatch.setattr(tracking, "_PATIENCE_S", 0.1)
+    other = Tracker(store, None, replace(study.header, study="other"))
+    with other._alone(), ThreadPoolExecutor(1) as pool:
+        pool.submit(publish, study, store).result()
+    assert len(runs_of(store)) == 8
+
+
+def test_what_two_publishers_without_a_lock_doubled_is_removed_by_the_next(study, store, monkeypatch):
+    """As on a server: one publishes all, after the other one has looked and before it writes."""
+
+    @contextmanager
+    def unlocked(self: Tracker) -> Iterator[bool]:
+        yield True
+
+    monkeypatch.setattr(Tracker, "_alone", unlocked)
+    slow = tracker_of(study, store)
+    quick = tracker_of(study, store)
+
+    class Slow(MlflowClient):
+        def create_run(self, *args, **kwargs):
+            if not quick._seen:
+                publish(study, store, quick)
+            return super().create_run(*args, **kwargs)
+
+    slow._client = Slow(store)
+    publish(study, store, slow)
+    client = MlflowClient(store)
+    experiment = client.get_experiment_by_name("small").experiment_id
+    assert len(client.search_runs([experiment])) == 2 * 8
+    publish(study, store)
+    assert len(runs_of(store)) == 8
+    assert deleted_of(store) == 8
+    contents = contents_of(store)
+    assert {content["parent"] for key, content in contents.items() if key[1]} == {("lda", None), ("majority", None)}
+    assert {frozenset(content["files"]) for key, content in contents.items() if not key[1]} == {frozenset(FILES)}
 
 
 # --- while the study runs -------------------------------------------------------------------------------------------

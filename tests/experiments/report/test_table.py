@@ -171,7 +171,7 @@ def test_scores_of_seen_people_are_shown_and_compared_with_nothing(controlled):
     assert row_of(text, "personal")[:3] == ["personal", "seen", "8"]
     assert "ref." not in row_of(text, "personal")
     assert "Holm-corrected over 3 comparisons." in " ".join(text.split())
-    assert "earlier windows alone and scored on later ones" in " ".join(text.split())
+    assert "seen: learned from the scored person alone" in " ".join(text.split())
 
 
 def test_a_control_counts_only_where_it_has_all_the_people(controlled):
