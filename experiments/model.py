@@ -131,7 +131,7 @@ def _readme(card: ModelCard) -> str:
         *lines,
         "",
         "```python",
-        'mlflow.set_tracking_uri("sqlite:///results/mlflow.db")  # the store, or the server, that this model lies in',
+        "mlflow.set_tracking_uri(URI)  # of the store, or the server, that this model lies in",
         'model = mlflow.pyfunc.load_model("runs:/RUN_ID/model")  # unseen must be installed',
         f"model.predict(x)  # windows of one new person, {together}",
         f'model.predict(x, params={{"subject": "{card.subjects[0]}"}})  # of a person of the study',
