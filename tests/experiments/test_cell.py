@@ -63,6 +63,7 @@ class Curious(Sign):
 
 class Clockwatcher(Curious):
     needs_onset: ClassVar[bool] = True
+    control: ClassVar[bool] = True
 
 
 POOLED = Pooled(

@@ -29,6 +29,7 @@ windows: {length_s: 4}
 protocol: {name: loso, validation_subjects: 1}
 seeds: 4
 encoder: {name: mlp, hidden: [16]}
+controls: [majority]
 configurations:
   lda: {strategy: lda, normalization: subject_unlabelled}
   pooled: {strategy: {name: pooled, epochs: 60, patience: 60}, normalization: subject_unlabelled}
