@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.normalization import STATISTICS, Geometry, Moments, Normalization, Normalizer
 from benchmarks.windows import IntArray, Windows
+from clients.content import array_record
 from clients.lesson import Weights
 from clients.training import class_counts
 
@@ -83,12 +84,12 @@ def _held(array: NDArray[Any]) -> HeldArray:
 
 def arrays_of(weights: Weights) -> ArrayRecord:
     """Weights as they travel."""
-    return _recorded({name: HeldArray(tensor) for name, tensor in weights.items()})
+    return array_record({name: HeldArray(tensor) for name, tensor in weights.items()})
 
 
 def held(record: ArrayRecord) -> ArrayRecord:
     """The same arrays, decoded once for all who will read them in this process."""
-    return _recorded({name: _decoded(array) for name, array in record.items()})
+    return array_record({name: _decoded(array) for name, array in record.items()})
 
 
 def weights_of(record: ArrayRecord, dtypes: Mapping[str, torch.dtype]) -> dict[str, Tensor]:
@@ -122,14 +123,6 @@ def dtypes_of(network: nn.Module) -> dict[str, torch.dtype]:
 def size_of(record: ArrayRecord) -> int:
     """Bytes of all arrays of a record as they would travel."""
     return sum(array.size if isinstance(array, HeldArray) else len(array.data) for array in record.values())
-
-
-def _recorded(arrays: Mapping[str, HeldArray]) -> ArrayRecord:
-    # Given to the record's constructor, they would be encoded.
-    record = ArrayRecord()
-    for name, array in arrays.items():
-        record[name] = array
-    return record
 
 
 def _decoded(array: Array) -> HeldArray:

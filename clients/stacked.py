@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from benchmarks.errors import LearningError
 from clients.lesson import Learned, Lesson
+from clients.minibatches import Room
 from clients.objectives.contract import Objective
 from clients.stack import Stack
 from clients.stackable import Stackable
 from clients.training import Training
+
+T = TypeVar("T")
 
 _LARGEST_STACK = 128
 """Clients in a stack, at most: from about 30 on they were measured to gain little, and more take more memory."""
@@ -48,36 +51,46 @@ class StackedTrainer:
     objective: Objective
     training: Training
     _programs: dict[torch.Size, Stackable] = field(init=False, default_factory=dict, repr=False)
+    _room: Room = field(init=False, default_factory=Room, repr=False)
 
     def __call__(self, lessons: Sequence[Lesson]) -> list[Learned | Exception]:
         """See `Trainer`; a network that cannot be stacked fails all of its clients, and the error says why."""
         outcomes: dict[int, Learned | Exception] = {}
-        for positions in self._stacks(lessons):
-            outcomes.update(zip(positions, self._attempt([lessons[i] for i in positions]), strict=True))
+        for rows in self._stacks(lessons):
+            found = self._attempt([[lessons[i] for i in row] for row in rows])
+            outcomes.update(zip([i for row in rows for i in row], found, strict=True))
         return [outcomes[i] for i in range(len(lessons))]
 
-    def _attempt(self, lessons: Sequence[Lesson]) -> Sequence[Learned | Exception]:
+    def _attempt(self, rows: Sequence[Sequence[Lesson]]) -> Sequence[Learned | Exception]:
+        clients = len(rows) * len(rows[0])
         try:
-            return Stack(self._program(lessons[0]), self.objective, self.training, lessons).learn()
+            return Stack(self._program(rows[0][0]), self.objective, self.training, rows, self._room).learn()
         except LearningError as error:
-            return [error] * len(lessons)
+            return [error] * clients
         except Exception as error:
             cause = " ".join([type(error).__name__, *str(error).split("\n", 1)[:1]]).strip()
             told = LearningError(f"This network cannot be trained stacked ({cause}). Choose grid: in_process.")
             told.__cause__ = error
-            return [told] * len(lessons)
+            return [told] * clients
 
-    def _stacks(self, lessons: Sequence[Lesson]) -> Iterator[list[int]]:
-        """Positions of the lessons of each stack, the longest lesson first; a function of the lessons alone."""
-        alike: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
-        for position, lesson in enumerate(lessons):
+    def _stacks(self, lessons: Sequence[Lesson]) -> Iterator[list[list[int]]]:
+        """Positions of the lessons in the rows of each stack, the longest first; a function of the lessons alone."""
+        alike: defaultdict[tuple[Any, ...], list[list[int]]] = defaultdict(list)
+        for row in self._rows(lessons):
+            lesson = lessons[row[0]]
             size = len(lesson.x) if self._mixing(lesson) else None
-            alike[lesson.epochs, lesson.pull, lesson.drift is None, lesson.x.shape[1:], size].append(position)
-        for positions in alike.values():
-            ordered = sorted(positions, key=lambda i: -len(lessons[i].x))
-            stacks = -(-len(ordered) // self._at_once(lessons[ordered[0]]))
-            for number in range(stacks):
-                yield ordered[number * len(ordered) // stacks : (number + 1) * len(ordered) // stacks]
+            alike[(*_terms(lesson), lesson.x.shape[1:], size, len(row))].append(row)
+        for rows in alike.values():
+            ordered = sorted(rows, key=lambda row: -len(lessons[row[0]].x))
+            yield from _cut(ordered, max(1, self._at_once(lessons[ordered[0][0]]) // len(ordered[0])))
+
+    def _rows(self, lessons: Sequence[Lesson]) -> Iterator[list[int]]:
+        """Positions of lessons that read the same windows in the same order, no more than a stack may hold."""
+        same: defaultdict[tuple[Any, ...], list[int]] = defaultdict(list)
+        for position, lesson in enumerate(lessons):
+            same[(*_terms(lesson), id(lesson.x), id(lesson.y), lesson.stream)].append(position)
+        for row in same.values():
+            yield from _cut(row, self._at_once(lessons[row[0]]))
 
     def _program(self, lesson: Lesson) -> Stackable:
         shape = lesson.x.shape[1:]
@@ -96,3 +109,15 @@ class StackedTrainer:
         minibatch = lesson.x[:1].nbytes * min(self.training.batch_size, len(lesson.x))
         # Weights, start, gradients and two moments; inputs, and about as much again in each of a few layers.
         return max(1, min(_LARGEST_STACK, _BUDGET // (5 * weights + 4 * minibatch)))
+
+
+def _terms(lesson: Lesson) -> tuple[Any, ...]:
+    """What has to be one and the same for all clients of a stack."""
+    return lesson.epochs, lesson.pull, lesson.drift is None
+
+
+def _cut(whole: Sequence[T], most: int) -> Iterator[list[T]]:
+    """Pieces of at most so many, in order and about equally long."""
+    pieces = -(-len(whole) // most)
+    for number in range(pieces):
+        yield list(whole[number * len(whole) // pieces : (number + 1) * len(whole) // pieces])

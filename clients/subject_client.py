@@ -6,17 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, Context, Message, MetricRecord
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from benchmarks.errors import LearningError
 from benchmarks.normalization import Geometry, Normalization
 from benchmarks.windows import Windows
+from clients.content import Content
 from clients.exchange import Summary, arrays_of, weights_of
 from clients.lesson import Learned, Lesson, Weights
 from clients.serial import SerialTrainer
-from clients.training import dtype_of, tensors
+from clients.shelf import Shelf
+from clients.training import dtype_of
 
 _TERMS = {"server-round", "local-epochs"}
 """What a message to train has to say."""
@@ -49,6 +53,8 @@ class SubjectClient:
     mods : tuple of callable
         Flower's client mods, the outermost first. They are called when the training is done: what they change in the
         message is not seen by it, what they change in the reply is.
+    shelf : Shelf
+        Where clients in one process find what they have in common; here, nothing.
 
     Raises
     ------
@@ -63,6 +69,7 @@ class SubjectClient:
     classes: int
     seed: int
     mods: tuple[Mod, ...] = ()
+    shelf: Shelf = field(default_factory=Shelf, repr=False)
     subject: str = field(init=False)
     _prepared: tuple[Tensor, Tensor, Tensor] | None = field(init=False, default=None, repr=False)
 
@@ -126,7 +133,7 @@ class SubjectClient:
 
         def told(message: Message, context: Context) -> Message:
             metrics = MetricRecord({"num-examples": len(self.windows), "train-loss": learned.loss})
-            content = RecordDict({"arrays": self.end(lesson, learned, context), "metrics": metrics})
+            content = Content({"arrays": self.end(lesson, learned, context), "metrics": metrics})
             return Message(content, reply_to=message)
 
         answer: Callable[[Message, Context], Message] = told
@@ -152,16 +159,16 @@ class SubjectClient:
     def _tell(self, message: Message, context: Context) -> Message:
         del context
         summary = Summary.of(self.windows, self.classes, self.normalization, self.geometry)
-        return Message(RecordDict({"summary": summary.record()}), reply_to=message)
+        return Message(Content({"summary": summary.record()}), reply_to=message)
 
     def _hear(self, message: Message, context: Context) -> Message:
         context.state["summary"] = message.content["summary"]
         self._prepared = None
-        return Message(RecordDict(), reply_to=message)
+        return Message(Content({}), reply_to=message)
 
     def _personal(self, message: Message, context: Context) -> Message:
         metrics = MetricRecord({"num-examples": len(self.windows)})
-        return Message(RecordDict({"arrays": arrays_of(self.personal(context)), "metrics": metrics}), reply_to=message)
+        return Message(Content({"arrays": arrays_of(self.personal(context)), "metrics": metrics}), reply_to=message)
 
     def _train(self, message: Message, context: Context) -> Message:
         lesson = self.lesson(message, context)
@@ -176,7 +183,9 @@ class SubjectClient:
             summary = Summary.read(context.state["summary"])
             normalizer = summary.normalizer(self.normalization, self.geometry)
             dtype = dtype_of(self.trainer.network)
-            x, y = tensors(normalizer(self.windows), self.windows.labels, dtype)
+            # Windows are never changed, so they need not be copied; those in memory that Ray shares must be, for torch.
+            x = torch.as_tensor(np.require(normalizer(self.windows), requirements="W"), dtype=dtype)
+            x, y = self.shelf.shared(self.subject, x, torch.tensor(self.windows.labels, dtype=torch.int64))
             self._prepared = x, y, self.trainer.objective.constants(summary.class_counts)
         return self._prepared
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from benchmarks.errors import LearningError
 from benchmarks.normalization import Identity, Normalization
+from clients.content import Content
 from clients.encoders.contract import Encoder
 from clients.exchange import Summary, arrays_of, dtypes_of, weights_of
 from clients.network import initial_network
@@ -24,6 +25,7 @@ from clients.objectives.contract import Objective
 from clients.predictor import NetworkPredictor
 from clients.selection import BestModel, validation_score
 from clients.serial import SerialTrainer
+from clients.shelf import Shelf
 from clients.stacked import StackedTrainer
 from clients.subject_client import SubjectClient
 from clients.training import Training, seeded
@@ -105,7 +107,8 @@ class Federation(Strategy):
         place, trainer = self._placed(learnings[0])
         if not place.lockstep:
             return super().fit_many(learnings, observers)
-        made = [self._clients_or_error(learning) for learning in learnings]
+        shelf = Shelf()
+        made = [self._clients_or_error(learning, shelf) for learning in learnings]
         everybody = {
             f"{fold}/{name}": client
             for fold, clients in enumerate(made)
@@ -126,8 +129,15 @@ class Federation(Strategy):
         with _quiet(), sparing_collection(), place.engine(everybody, trainer) as engine:
             return side_by_side(folds, engine)
 
-    def clients(self, learning: Learning) -> dict[str, SubjectClient]:
+    def clients(self, learning: Learning, shelf: Shelf | None = None) -> dict[str, SubjectClient]:
         """The training subjects, each with its own windows alone.
+
+        Parameters
+        ----------
+        learning : Learning
+            What they learn from.
+        shelf : Shelf or None
+            Where they put their windows; None where each keeps its own.
 
         Raises
         ------
@@ -148,6 +158,7 @@ class Federation(Strategy):
             "geometry": learning.geometry,
             "classes": len(learning.classes),
             "seed": learning.seed,
+            "shelf": shelf or Shelf(),
         }
         return {
             subject: self.aggregator.client({**given, "windows": windows})
@@ -240,9 +251,9 @@ class Federation(Strategy):
         trainer = StackedTrainer(self._network(learning), self.objective, self.training)
         return self.grid.chosen(self.encoder), trainer
 
-    def _clients_or_error(self, learning: Learning) -> dict[str, SubjectClient] | Exception:
+    def _clients_or_error(self, learning: Learning, shelf: Shelf) -> dict[str, SubjectClient] | Exception:
         try:
-            return self.clients(learning)
+            return self.clients(learning, shelf)
         except Exception as error:  # One fold that cannot be learned leaves the others alone.
             return error
 
@@ -265,7 +276,7 @@ def _ask_all(
 
 def _personal(grid: ClientGrid, dtypes: Mapping[str, torch.dtype]) -> dict[str, Personal]:
     """What the clients keep to themselves, collected for scoring."""
-    told = _ask_all(grid, "personal", RecordDict())
+    told = _ask_all(grid, "personal", Content({}))
     return {
         name: Personal(int(content["metrics"]["num-examples"]), weights_of(content["arrays"], dtypes))
         for name, content in told.items()
@@ -274,10 +285,10 @@ def _personal(grid: ClientGrid, dtypes: Mapping[str, torch.dtype]) -> dict[str, 
 
 def _join_summaries(grid: ClientGrid) -> Summary:
     """Ask every client for its summary, and tell all clients the sum."""
-    told = _ask_all(grid, "tell", RecordDict())
+    told = _ask_all(grid, "tell", Content({}))
     total = reduce(Summary.merge, (Summary.read(content["summary"]) for content in told.values()))
     # Who has told nothing hears nothing, and so cannot train: the sum would not be that of all who do.
-    _ask_all(grid, "hear", RecordDict({"summary": total.record()}), only=set(told))
+    _ask_all(grid, "hear", Content({"summary": total.record()}), only=set(told))
     return total
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.common.constant import SType
 
+from clients.content import Content
 from clients.exchange import HeldArray, held, size_of
 
 Record: TypeAlias = "ArrayRecord | ConfigRecord | MetricRecord"
@@ -21,7 +22,8 @@ class Packing:
 
     def private(self, content: RecordDict) -> tuple[RecordDict, int]:
         """A copy that its client may change, and its size in bytes; arrays, which never change, are shared."""
-        private, size = RecordDict(), 0
+        private: dict[str, Record] = {}
+        size = 0
         for name, record in content.items():
             if id(record) not in self._known:
                 # The record itself is kept, so that no other can have its number.
@@ -30,7 +32,7 @@ class Packing:
             _, decoded, bytes_ = self._known[id(record)]
             private[name] = _copied(decoded)
             size += bytes_
-        return private, size
+        return Content(private), size
 
 
 def size_of_content(content: RecordDict) -> int:

@@ -162,8 +162,7 @@ def test_without_pull_and_drift_it_is_plain_training_to_the_bit(optimizer: Any, 
         for _ in range(3):
             total = torch.zeros(())
             for batch in torch.randperm(10, generator=shuffling).split(BATCH):
-                each = nn.functional.cross_entropy(plain(mine.x[batch]), mine.y[batch], reduction="none")
-                loss = (mine.constants[mine.y[batch]] * each).mean()
+                loss = CrossEntropy().losses(plain(mine.x[batch]), mine.y[batch], mine.constants).mean()
                 gradients = torch.autograd.grad(loss, list(plain.parameters()))
                 for parameter, gradient in zip(plain.parameters(), gradients, strict=True):
                     parameter.grad = gradient
@@ -308,7 +307,7 @@ def spoilt(network: nn.Module) -> dict[str, tuple[Lesson, type[Exception], str]]
             LearningError,
             "diverged",
         ),
-        "lacking weight": (replace(good, weights=without), RuntimeError, "0.bias"),
+        "lacking weight": (replace(good, weights=without), LearningError, "no weights for 0.bias"),
         "other shape": (replace(good, x=good.x[:, :2]), RuntimeError, "shape"),
         "label of no class": (replace(good, y=good.y + CLASSES), Exception, "out of bounds"),
     }
