@@ -55,12 +55,11 @@ class CrossEntropy(Objective):
         The weights are not made to sum to one in each batch: that would take the weights away from a batch of one
         class, and a batch's gradient would no longer be the whole loss's in expectation.
         """
-        # Written out, because torch's own cross-entropy takes a slow way where clients are stacked; classes first,
-        # because a softmax over the few numbers of a row takes three times as long.
-        logs = torch.log_softmax(outputs.mT, dim=0)
-        each = -logs.gather(0, labels[None])[0]
+        # Written out, because torch's own cross-entropy takes a slow way where clients are stacked.
+        logs = torch.log_softmax(outputs, dim=-1)
+        each = -logs.gather(-1, labels[:, None])[:, 0]
         if self.label_smoothing:
-            each = (1 - self.label_smoothing) * each - self.label_smoothing * logs.mean(dim=0)
+            each = (1 - self.label_smoothing) * each - self.label_smoothing * logs.mean(dim=-1)
         return constants.gather(0, labels) * each
 
     def probabilities(self, outputs: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmarks.errors import LearningError
-from clients import stacked
+from clients import minibatches, stacked
 from clients.encoders.mlp import MLP
 from clients.lesson import Learned, Lesson
 from clients.objectives.cross_entropy import CrossEntropy
@@ -152,6 +152,102 @@ def test_windows_of_any_shape_and_convolutions_can_be_stacked() -> None:
     one, other = trainers(network)
     asked = lessons(network, [9, 5, 2], shape=(2, 6))
     assert_alike(other(asked), one(asked))
+
+
+def in_rows(network: nn.Module, sizes: Sequence[int], across: int, *, epochs: int = 2) -> list[Lesson]:
+    """Clients with so many windows, each in several federations at once: with weights and constants of its own."""
+    rows = []
+    for number, one in enumerate(lessons(network, sizes, epochs=epochs)):
+        others = lessons(network, [3] * (across + number))[number:]
+        rows += [replace(one, weights=other.weights, constants=other.constants) for other in others]
+    return rows
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.integers(1, 11), min_size=1, max_size=4), st.integers(2, 3), st.integers(1, 3))
+def test_clients_who_read_the_same_windows_learn_what_each_learns_alone(
+    sizes: list[int], across: int, epochs: int
+) -> None:
+    network = perceptron()
+    one, other = trainers(network)
+    asked = in_rows(network, sizes, across, epochs=epochs)
+    mixed = asked[::2] + asked[1::2]
+    assert_alike(other(mixed), one(mixed))
+
+
+ROWS: list[Callable[[], nn.Module]] = [
+    lambda: MLP(hidden=(5, 4), dropout=0.4).build((3,), 2),
+    lambda: perceptron(batch_norm=True),
+    lambda: nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)),
+]
+
+
+@pytest.mark.parametrize("build", ROWS)
+@pytest.mark.parametrize("pull", [0.0, 0.7])
+def test_rows_of_any_network_and_method(build: Callable[[], nn.Module], pull: float) -> None:
+    network = build().double()
+    one, other = trainers(network)
+    asked = [replace(lesson, pull=pull) for lesson in in_rows(network, [9, 4, 6], 3)]
+    drift = {name: torch.full_like(p, 0.1) for name, p in network.named_parameters()}
+    asked += [replace(lesson, drift=drift) for lesson in asked]
+    assert_alike(other(asked), one(asked))
+
+
+def test_a_row_is_of_one_order_of_the_same_windows() -> None:
+    network = perceptron()
+    first, again, other = in_rows(network, [8], 3)
+    asked = [first, replace(again, stream=("other",)), other, replace(first, x=first.x.clone())]
+    (stack,) = trainers(network)[1]._stacks([first, other])
+    assert stack == [[0, 1]]
+    stacks = list(trainers(network)[1]._stacks(asked))
+    assert sorted(map(sorted, (row for rows in stacks for row in rows))) == [[0, 2], [1], [3]]
+    assert_alike(trainers(network)[1](asked), trainers(network)[0](asked))
+
+
+def test_a_client_of_a_row_that_diverges_leaves_the_others_as_they_are() -> None:
+    network = perceptron()
+    asked = in_rows(network, [8, 6], 3)
+    wild = {name: tensor * float("inf") for name, tensor in asked[1].weights.items()}
+    found = trainers(network)[1]([asked[0], replace(asked[1], weights=wild), *asked[2:]])
+    assert isinstance(found[1], LearningError)
+    assert_alike([found[0], *found[2:]], trainers(network)[0]([asked[0], *asked[2:]]))
+
+
+def test_what_was_read_before_spoils_nothing() -> None:
+    """A stack of many windows that are no numbers, then one with room beyond its clients' own."""
+    network = perceptron()
+    trainer = trainers(network)[1]
+    spoilt = [replace(lesson, x=lesson.x * float("nan")) for lesson in lessons(network, [30, 30, 30])]
+    assert all(isinstance(outcome, LearningError) for outcome in trainer(spoilt))
+    asked = lessons(network, [30, 5, 1])
+    assert_alike(trainer(asked), trainers(network)[0](asked))
+
+
+@pytest.mark.parametrize("ahead", [1, 300, 1000])
+def test_how_far_is_read_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+    network = perceptron()
+    one, other = trainers(network)
+    asked = lessons(network, [30, 9, 5, 1], epochs=3)
+    monkeypatch.setattr(minibatches, "_AHEAD", ahead)
+    assert_alike(other(asked), one(asked))
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (2, 4, 3)])
+def test_linear_layers_of_any_input_are_stacked(shape: tuple[int, ...]) -> None:
+    network = nn.Sequential(nn.Linear(3, 5, bias=False), nn.Tanh(), nn.Flatten(), nn.LazyLinear(2))
+    network(torch.zeros(1, *shape))
+    network = network.double()
+    one, other = trainers(network)
+    asked = lessons(network, [9, 5, 2], shape=shape)
+    assert_alike(other(asked), one(asked))
+
+
+def test_large_networks_are_stacked_in_small_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = perceptron()
+    asked = lessons(network, [8] * 6)
+    weights = sum(tensor.nbytes for tensor in asked[0].weights.values())
+    monkeypatch.setattr(stacked, "_CACHED", 2 * weights + 1)
+    assert [len(rows) for rows in trainers(network)[1]._stacks(asked)] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("largest", [1, 2, 3])

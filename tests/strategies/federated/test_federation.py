@@ -25,11 +25,12 @@ from benchmarks.parts import build, find
 from benchmarks.windows import Windows, concatenate
 from clients.encoders.contract import Encoder
 from clients.encoders.mlp import MLP
-from clients.lesson import Trainer
+from clients.lesson import Learned, Lesson, Trainer
 from clients.network import initial_network
 from clients.objectives.cross_entropy import CrossEntropy
 from clients.predictor import NetworkPredictor
 from clients.selection import validation_score
+from clients.stacked import StackedTrainer
 from clients.training import Training, tensors, torch_generator, train_epoch
 from strategies.contract import Learning, Observer, Predictor
 from strategies.federated import costs as module
@@ -689,6 +690,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "some clients a round": {"fraction": 0.7, "rounds": 5},
     "dropout": {"encoder": MLP((5,), dropout=0.3)},
     "epochs": {"local_epochs": 3, "normalization": TrainingMoments()},
+    "shared windows": {"local_epochs": 2, "normalization": SubjectUnlabelled()},
     "adam": {"training": Training("adam", 0.01, batch_size=8)},
 }
 every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
@@ -720,6 +722,26 @@ def test_in_float64_grids_agree_to_a_millionth(variant: dict[str, Any]) -> None:
     for found, problem in zip(stacked, folds(), strict=True):
         assert {value.dtype for value in state(found).values()} == {torch.float64}
         assert_close(found, strategy.fit(problem, ignore), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("normalization", "shared"), [(Unnormalized(), True), (SubjectUnlabelled(), True), (TrainingMoments(), False)]
+)
+def test_folds_hold_the_windows_of_a_subject_once_where_they_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, normalization: Normalization, shared: bool
+) -> None:
+    met: list[Lesson] = []
+    before = StackedTrainer.__call__
+
+    def watched(self: StackedTrainer, lessons: Sequence[Lesson]) -> list[Learned | Exception]:
+        met.extend(lessons)
+        return before(self, lessons)
+
+    monkeypatch.setattr(StackedTrainer, "__call__", watched)
+    together(federation(grid=Stacked(), normalization=normalization, rounds=2), folds())
+    held = {lesson.x.data_ptr() for lesson in met}
+    assert len(met) == 2 * 4 * 3
+    assert len(held) == (4 if shared else 4 * 3)
 
 
 def test_the_measured_grid_is_one_of_the_others() -> None:
