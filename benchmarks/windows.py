@@ -72,6 +72,9 @@ class Windows:
 
     def select(self, index: NDArray[np.bool_] | IntArray) -> Windows:
         """Copy of the windows that a mask or an index picks; it shares no memory with this one."""
+        return self._at(index)
+
+    def _at(self, index: NDArray[np.bool_] | IntArray | slice) -> Windows:
         return Windows(
             x=self.x[index],
             subject=self.subject[index],
@@ -97,15 +100,24 @@ class Windows:
         return self.select(np.concatenate(index))
 
     def by_subject(self) -> Iterable[tuple[str, Windows]]:
-        """Pairs of subject and its windows, in order of first appearance."""
+        """Pairs of subject and its windows, in order of first appearance.
+
+        Windows that stand together are not copied: of ten thousand subjects, a copy would take as much memory again.
+        """
         names, first, number = np.unique(self.subject, return_index=True, return_inverse=True)
         # Sorted once for all: cohorts may have thousands of subjects.
         stretches = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
-        return ((str(names[i]), self.select(stretches[i])) for i in np.argsort(first))
+        return ((str(names[i]), self._at(_without_gaps(stretches[i]))) for i in np.argsort(first))
 
     def without(self, *, labels: bool = False, onset: bool = False) -> Windows:
         """The same windows with the labels or the onsets withheld."""
         return replace(self, y=None if labels else self.y, onset=None if onset else self.onset)
+
+
+def _without_gaps(rising: IntArray) -> IntArray | slice:
+    """The same positions, as a slice where they follow each other."""
+    start, stop = int(rising[0]), int(rising[-1]) + 1
+    return slice(start, stop) if stop - start == len(rising) else rising
 
 
 def concatenate(parts: Sequence[Windows]) -> Windows:

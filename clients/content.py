@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from flwr.app.message.recorddict import _SyncedDict
 from flwr.app.message.typeddict import TypedDict
 
-K = TypeVar("K")
-V = TypeVar("V")
+Filled = TypeVar("Filled", bound=TypedDict[str, Any])
 Record = TypeVar("Record", ArrayRecord, ConfigRecord, MetricRecord)
 
 
@@ -61,7 +60,7 @@ def _view(content: Content, kind: type[Record]) -> TypedDict[str, Record]:
     return _fill(_SyncedDict(content, kind), {name: each for name, each in content.items() if isinstance(each, kind)})
 
 
-def _fill(empty: TypedDict[K, V], items: Mapping[K, V]) -> TypedDict[K, V]:
+def _fill(empty: Filled, items: Mapping[str, Any]) -> Filled:
     # Not item by item, which would check each.
     empty.__dict__["_data"].update(items)
     return empty

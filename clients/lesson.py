@@ -25,7 +25,8 @@ class Lesson:
     subject : str
         Whose windows they are.
     x, y : Tensor
-        Normalised windows (n, ...) in the network's floating type, and labels (n,).
+        Normalised windows (n, ...) in the network's floating type, and labels (n,). Lessons with the very same tensors
+        and stream may be trained together, their windows read once.
     constants : Tensor
         What the objective needs to know, see `Objective.constants`.
     weights : mapping of str to Tensor

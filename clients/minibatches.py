@@ -16,17 +16,21 @@ _AHEAD = 2 * 2**20
 
 
 class Room:
-    """Memory that one stack after another reads its windows into; memory fresh from the system costs more than they."""
+    """Memory that one stack after another reads its windows into.
+
+    Asking the system for new memory each time was measured to take up to as long as reading the windows.
+    """
 
     def __init__(self) -> None:
-        self._held: dict[torch.dtype, Tensor] = {}
+        self._held: dict[tuple[str, torch.dtype], Tensor] = {}
 
-    def tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """A tensor of any content, which is valid until the next of its type is asked for."""
+    def tensor(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """A tensor of any content, which is valid until the next of its name and type is asked for."""
         size = prod(shape)
-        if dtype not in self._held or self._held[dtype].numel() < size:
-            self._held[dtype] = torch.empty(size, dtype=dtype)
-        return self._held[dtype][:size].view(*shape)
+        held = self._held.get((name, dtype))
+        if held is None or held.numel() < size:
+            held = self._held[name, dtype] = torch.empty(size, dtype=dtype)
+        return held[:size].view(*shape)
 
 
 class Minibatches:
@@ -59,28 +63,27 @@ class Minibatches:
         a_step = len(lessons) * self.widest * first.x[:1].nbytes
         self._ahead = min(max(1, _AHEAD // a_step), self.steps[0])
         rows = self._ahead * self.widest
-        self._x = room.tensor((len(lessons), rows, *first.x.shape[1:]), first.x.dtype)
-        self._y = room.tensor((len(lessons), rows), first.y.dtype)
+        self._x = room.tensor("x", (len(lessons), rows, *first.x.shape[1:]), first.x.dtype)
+        self._y = room.tensor("y", (len(lessons), rows), first.y.dtype)
         self._shuffling = [torch_generator(*lesson.stream) for lesson in lessons]
         self._orders = [torch.empty(0, dtype=torch.int64)] * len(lessons)
 
-    def sizes(self, step: int, active: int) -> list[int]:
-        """Windows of a step, of each of the first clients."""
-        if self._even:
-            return [self._windows(0, step)] * active
-        return [self._windows(client, step) for client in range(active)]
+    def read(self, step: int, active: int) -> tuple[Tensor, Tensor, list[int]]:
+        """Windows (active, widest, ...), labels (active, widest) and how many are a client's own, of the first clients.
 
-    def read(self, step: int, active: int) -> tuple[Tensor, Tensor]:
-        """Windows (active, widest, ...) and labels (active, widest) of a step, which are zero beyond a client's own.
-
+        Beyond a client's own stands its last again: a window that never was might be one that the network cannot take.
         Steps are read one after another.
         """
         place = step % self._ahead
         if place == 0:
             for client in range(active):
                 self._read_ahead(client, step)
-        start, widest = place * self.widest, max(self.sizes(step, active))
-        return self._x[:active, start : start + widest], self._y[:active, start : start + widest]
+        if self._even:
+            sizes = [self._windows(0, step)] * active
+        else:
+            sizes = [self._windows(client, step) for client in range(active)]
+        start, stop = place * self.widest, place * self.widest + max(sizes)
+        return self._x[:active, start:stop], self._y[:active, start:stop], sizes
 
     def _windows(self, client: int, step: int) -> int:
         return min(self._size, len(self._lessons[client].x) - step % self.an_epoch[client] * self._size)
@@ -102,6 +105,5 @@ class Minibatches:
             torch.index_select(lesson.y, 0, chosen, out=y[into:end])
             step, into = step + taken, into + taken * self.widest
             if end < into:
-                # What lies there from before may be no number, which would spoil even what weighs nothing.
-                x[end:into] = 0
-                y[end:into] = 0
+                x[end:into] = x[end - 1]
+                y[end:into] = y[end - 1]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from benchmarks.errors import LearningError
+from clients.exchange import dtypes_of
 from clients.lesson import Learned, Lesson
 from clients.objectives.contract import Objective
 from clients.training import Training, torch_generator, torch_seeded, train_epoch
@@ -36,16 +36,7 @@ class SerialTrainer:
     @cached_property
     def dtypes(self) -> dict[str, torch.dtype]:
         """Types of the network's parameters and buffers."""
-        return {name: tensor.dtype for name, tensor in self._state.items()}
-
-    @cached_property
-    def _state(self) -> dict[str, Tensor]:
-        # The same tensors for as long as the network lives, so they need not be looked up for each lesson.
-        return dict(self.network.state_dict())
-
-    def __getstate__(self) -> dict[str, object]:
-        # In another process they would be copies, and no longer the network's own.
-        return {name: value for name, value in self.__dict__.items() if name != "_state"}
+        return dtypes_of(self.network)
 
     def __call__(self, lessons: Sequence[Lesson]) -> list[Learned | Exception]:
         """See `Trainer`."""
@@ -57,18 +48,14 @@ class SerialTrainer:
         Raises
         ------
         LearningError
-            A weight is lacking, or the loss is no longer finite.
+            The loss is no longer finite.
         """
         network = self.network
-        lacking = self._state.keys() - lesson.weights.keys()
-        if lacking:
-            raise LearningError(f"{lesson.subject}: no weights for {', '.join(sorted(lacking))} of the network.")
-        for name, tensor in self._state.items():
-            tensor.copy_(lesson.weights[name])
+        network.load_state_dict(lesson.weights)
         optimizer = self.training.optimizer_of(network.parameters())
         shuffling = torch_generator(*lesson.stream)
 
-        def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        def loss(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
             return self.objective.losses(outputs, labels, lesson.constants).mean()
 
         correct = _correction(network, lesson)
@@ -77,7 +64,7 @@ class SerialTrainer:
                 mean = train_epoch(
                     network, (lesson.x, lesson.y), loss, optimizer, self.training.batch_size, shuffling, correct
                 )
-        weights = {name: tensor.clone() for name, tensor in self._state.items()}
+        weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
         return Learned(weights, mean, steps=lesson.epochs * -(-len(lesson.x) // self.training.batch_size))
 
     def _attempt(self, lesson: Lesson) -> Learned | Exception:

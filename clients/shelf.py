@@ -1,4 +1,4 @@
-"""Windows that clients have in common: a subject's are the same in most folds of a study."""
+"""Windows that clients have in common: a subject's are the same in all folds where normalisation looks at it alone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Shelf:
             Windows and labels; nobody changes them any more.
         """
         for kept in self._kept[subject]:
-            if torch.equal(kept[0], x) and torch.equal(kept[1], y):
+            if kept[0].dtype == x.dtype and torch.equal(kept[0], x) and torch.equal(kept[1], y):
                 return kept
         self._kept[subject].append((x, y))
         return x, y

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,10 +22,11 @@ _OF_A_ROW = (0, 0, None, None, None)
 class Stack:
     """Clients whose lessons are alike but for the number of windows, the longest first.
 
-    They stand in rows. Those of a row read the same windows in the same order, as a subject does in the folds of a
-    study, so their windows are read once and meet the weights of all in one product. Rows that are done fall off the
-    end of the stack, so those still in training are always the first of it. The weights of all stay in place, and what
-    the optimiser does to those of rows that are done is of no consequence.
+    They stand in rows. Those of a row read the same windows in the same order, as a subject does in all folds of a
+    study whose normalisation looks at the subject alone. Their windows are read once, and meet the weights of all in
+    one product. Rows that are done fall off the end of the stack, so those still in training are always the first of
+    it. The weights of all stay in place, and what the optimiser does to those of rows that are done is of no
+    consequence.
 
     Parameters
     ----------
@@ -49,8 +50,8 @@ class Stack:
         rows: Sequence[Sequence[Lesson]],
         room: Room,
     ) -> None:
-        self._network, self._objective = network, objective
-        self._rows, self._across = len(rows), len(rows[0])
+        self._network, self._objective, self.rows = network, objective, rows
+        self._across = len(rows[0])
         lessons = [lesson for row in rows for lesson in row]
         self._constants = self._stacked([lesson.constants for lesson in lessons])
         self._weights = {name: self._stacked([each.weights[name] for each in lessons]) for name in lessons[0].weights}
@@ -63,7 +64,6 @@ class Stack:
         self._lessons = [row[0] for row in rows]
         self._minibatches = Minibatches(self._lessons, training.batch_size, room)
         self._dropout = _Dropout(network, self._lessons, self._minibatches.widest)
-        self._program = torch.vmap(self._losses if self._across == 1 else torch.vmap(self._losses, _OF_A_ROW))
 
     def learn(self) -> list[Learned | Exception]:
         """Train to the end; what came of each lesson, row by row.
@@ -74,12 +74,14 @@ class Stack:
             Something in the network cannot be stacked.
         """
         self._network.network.train()
+        # Not kept with the stack, which it holds: the weights would wait for the garbage collector.
+        program = torch.vmap(self._losses if self._across == 1 else torch.vmap(self._losses, _OF_A_ROW))
         steps = self._minibatches.steps
-        losses = torch.zeros((steps[0], self._rows, self._across))
+        losses = torch.zeros((steps[0], len(self.rows), self._across))
         finished: list[dict[str, Tensor]] = []
-        active = self._rows
+        active = len(self.rows)
         for step in range(steps[0]):
-            losses[step, :active] = self._step(step, active).view(active, self._across)
+            losses[step, :active] = self._step(program, step, active).view(active, self._across)
             still = sum(its > step + 1 for its in steps)
             finished += reversed(self._taken_out(still, active))
             active = still
@@ -87,24 +89,20 @@ class Stack:
         told = losses.flatten(1).numpy()
         return [self._outcome(i, weights, told[:, i]) for i, weights in enumerate(finished)]
 
-    def _step(self, step: int, active: int) -> Tensor:
+    def _step(self, program: Callable[..., Tensor], step: int, active: int) -> Tensor:
         """One minibatch of each row still in training; sums of their losses, (active,) or (active, across)."""
-        sizes = self._minibatches.sizes(step, active)
-        x, y = self._minibatches.read(step, active)
-        weights = self._weights if active == self._rows else {k: w[:active] for k, w in self._weights.items()}
+        x, y, sizes = self._minibatches.read(step, active)
+        weights = self._weights if active == len(self.rows) else {k: w[:active] for k, w in self._weights.items()}
         self._optimizer.zero_grad()
         factors = self._dropout.factors(sizes, max(sizes))
-        losses: Tensor = self._program(weights, self._constants[:active], factors, x, y)
-        share = self._shares(sizes, losses.dtype)
-        losses.backward(share.expand_as(losses))  # type: ignore[no-untyped-call]
+        losses = program(weights, self._constants[:active], factors, x, y)
+        counts = torch.tensor(sizes, dtype=losses.dtype).view(-1, *(1 for _ in losses.shape[1:]))
+        own = torch.arange(max(sizes)) < counts
+        # The gradient of each client's mean loss; windows beyond a client's own weigh nothing.
+        losses.backward((own / counts).expand_as(losses))  # type: ignore[no-untyped-call]
         self._correction.apply()
         self._optimizer.step()
-        return (losses.detach() * (share > 0)).sum(dim=-1)
-
-    def _shares(self, sizes: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """What each window counts in the mean loss of its client; those beyond a client's own weigh nothing."""
-        counts = torch.tensor(sizes, dtype=dtype).view(-1, *(1 for _ in self._constants.shape[1:]))
-        return (torch.arange(max(sizes)) < counts) / counts
+        return torch.where(own, losses.detach(), 0).sum(dim=-1)
 
     def _losses(
         self, weights: Mapping[str, Tensor], constants: Tensor, factors: Sequence[Tensor], x: Tensor, y: Tensor
@@ -114,7 +112,7 @@ class Stack:
     def _stacked(self, tensors: Sequence[Tensor]) -> Tensor:
         """One tensor of one for each client, (rows, ...) or, where rows are longer than one, (rows, across, ...)."""
         stacked = torch.stack(tuple(tensors))
-        return stacked if self._across == 1 else stacked.view(self._rows, self._across, *stacked.shape[1:])
+        return stacked if self._across == 1 else stacked.view(len(self.rows), self._across, *stacked.shape[1:])
 
     def _taken_out(self, start: int, stop: int) -> list[dict[str, Tensor]]:
         """Weights of the clients in rows `start` to `stop`, in memory that is trained no more."""

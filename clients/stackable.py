@@ -59,17 +59,20 @@ class _Given(nn.Module):
 
 
 class _Linear(nn.Linear):
-    """The same layer with windows in columns: stacked products are up to seven times as fast for few units.
+    """The same layer with windows in columns, so that weights come first in its products, forward and backward.
 
-    Weights come first in all of its products, forward and backward, so the gradient lies in memory as the weight does.
+    Batched products of MKL, 64 windows of 160 features by 6 units, were measured to be 2 to 7 times as fast in this
+    order, and by 64 units as fast. The gradient lies in memory as the weight does, and the outputs column by column.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Outputs (..., out) of inputs (..., in)."""
-        columns = self.weight @ x.flatten(0, -2).mT
+        """Outputs (n, out) of inputs (n, in), and of inputs of any other shape as ever."""
+        if x.dim() != 2:
+            return super().forward(x)
+        columns = self.weight @ x.mT
         if self.bias is not None:
             columns = columns + self.bias[:, None]
-        return columns.mT if x.dim() == 2 else columns.mT.reshape(*x.shape[:-1], -1)
+        return columns.mT
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,13 +109,16 @@ class Stackable:
         if tied:
             raise LearningError(f"Weight {tied[0]} belongs to several layers and cannot be stacked: use in_process.")
         factors: list[Tensor] = []
-        calls = _calls(copied, x)
+        _turn(copied, nn.Linear, _Linear)
+        try:
+            calls = _calls(copied, x)
+        except RuntimeError:  # A view of outputs that takes them to lie row by row.
+            _turn(copied, _Linear, nn.Linear)
+            calls = _calls(copied, x)
         for parent in list(copied.modules()):
             for name, child in list(parent.named_children()):
                 if isinstance(child, nn.Dropout) and child.p:
                     setattr(parent, name, _Given(factors))
-                elif type(child) is nn.Linear:
-                    child.__class__ = _Linear
         return cls(copied, calls, _mixes(network, x), factors)
 
     def __call__(self, weights: Mapping[str, Tensor], factors: Sequence[Tensor], x: Tensor) -> Tensor:
@@ -120,6 +126,13 @@ class Stackable:
         self._factors[:] = factors
         outputs: Tensor = functional_call(self.network, dict(weights), (x,))
         return outputs
+
+
+def _turn(network: nn.Module, kind: type[nn.Module], into: type[nn.Module]) -> None:
+    """Make all layers of just this kind into the other."""
+    for module in network.modules():
+        if type(module) is kind:
+            module.__class__ = into
 
 
 def _mixes(network: nn.Module, x: Tensor) -> bool:
@@ -132,7 +145,7 @@ def _mixes(network: nn.Module, x: Tensor) -> bool:
             module.p = 0.0
     try:
         with torch.no_grad():
-            alone, together = tried(windows[:2]), tried(windows)[:2]
+            alone, together = tried(windows[:2].clone()), tried(windows)[:2]
     except Exception:
         # Whatever is wrong with it will be told when it is trained.
         return True
@@ -152,5 +165,6 @@ def _calls(network: nn.Module, x: Tensor) -> tuple[Dropped, ...]:
         if isinstance(module, nn.Dropout) and module.p:
             module.register_forward_pre_hook(watch)
     with torch.no_grad():
-        tried(x[:1])
+        # A copy, since a layer may work in place; of two, since rows of one are columns too.
+        tried(torch.cat([x[:1], x[:1]]))
     return tuple(seen)

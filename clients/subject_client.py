@@ -54,7 +54,7 @@ class SubjectClient:
         Flower's client mods, the outermost first. They are called when the training is done: what they change in the
         message is not seen by it, what they change in the reply is.
     shelf : Shelf
-        Where clients in one process find what they have in common; here, nothing.
+        Where it puts its normalised windows, or finds the same of another client in this process.
 
     Raises
     ------
@@ -183,7 +183,7 @@ class SubjectClient:
             summary = Summary.read(context.state["summary"])
             normalizer = summary.normalizer(self.normalization, self.geometry)
             dtype = dtype_of(self.trainer.network)
-            # Windows are never changed, so they need not be copied; those in memory that Ray shares must be, for torch.
+            # Not copied, since nobody changes windows; but torch takes no memory that may only be read, as Ray's.
             x = torch.as_tensor(np.require(normalizer(self.windows), requirements="W"), dtype=dtype)
             x, y = self.shelf.shared(self.subject, x, torch.tensor(self.windows.labels, dtype=torch.int64))
             self._prepared = x, y, self.trainer.objective.constants(summary.class_counts)

@@ -137,7 +137,7 @@ class Federation(Strategy):
         learning : Learning
             What they learn from.
         shelf : Shelf or None
-            Where they put their windows; None where each keeps its own.
+            Where they put their normalised windows; None for one of this federation alone.
 
         Raises
         ------

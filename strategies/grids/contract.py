@@ -67,8 +67,8 @@ class Place(ABC):
     Attributes
     ----------
     lockstep : bool
-        Whether it trains the clients of several federations in one program, so that a study hands it the folds of one
-        configuration, seed and order together.
+        Whether it trains the clients of several federations together, so that a study hands it the folds of one
+        configuration, seed and order at once.
     """
 
     lockstep: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""All clients of a round trained in one tensor program."""
+"""The clients of a round trained many at once, as stacks of one tensor program each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from strategies.grids.in_process import one_by_one
 
 @dataclass(frozen=True)
 class Stacked(Place):
-    """Trains the clients of a round, and those of federations side by side, in one program of stacked weights."""
+    """Trains the clients of a round, and those of federations side by side, together, their weights stacked."""
 
     lockstep: ClassVar[bool] = True
 

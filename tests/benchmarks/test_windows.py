@@ -49,6 +49,17 @@ def test_subjects_part_the_windows(subjects: str) -> None:
     assert all(set(part.subject) == {name} for name, part in windows.by_subject())
 
 
+def test_subjects_whose_windows_stand_together_are_not_copied() -> None:
+    windows = windows_of("aabbcb")
+    shared = {name: np.shares_memory(part.x, windows.x) for name, part in windows.by_subject()}
+    assert shared == {"a": True, "b": False, "c": True}
+    assert {name: part.x[:, 0].tolist() for name, part in windows.by_subject()} == {
+        "a": [0, 2],
+        "b": [4, 6, 10],
+        "c": [8],
+    }
+
+
 @pytest.mark.parametrize("index", [np.array([True, False, True]), np.array([0, 2])])
 def test_a_selection_shares_no_memory(index: np.ndarray) -> None:
     windows = windows_of("abc")

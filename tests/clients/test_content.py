@@ -1,4 +1,4 @@
-"""The content of our messages is Flower's in all that can be seen of it."""
+"""The content of our messages behaves as Flower's own."""
 
 from __future__ import annotations
 

@@ -308,7 +308,7 @@ def spoilt(network: nn.Module) -> dict[str, tuple[Lesson, type[Exception], str]]
             LearningError,
             "diverged",
         ),
-        "lacking weight": (replace(good, weights=without), LearningError, "no weights for 0.bias"),
+        "lacking weight": (replace(good, weights=without), RuntimeError, "0.bias"),
         "other shape": (replace(good, x=good.x[:, :2]), RuntimeError, "shape"),
         "label of no class": (replace(good, y=good.y + CLASSES), Exception, "out of bounds"),
     }

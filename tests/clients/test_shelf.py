@@ -22,7 +22,13 @@ def test_the_same_windows_of_a_subject_are_held_once() -> None:
 def test_other_windows_labels_or_subjects_are_their_own() -> None:
     shelf = Shelf()
     shelf.shared("S1", X, Y)
-    for subject, x, y in (("S1", X + 1, Y), ("S1", X, 1 - Y), ("S1", X[:2], Y[:2]), ("S2", X.clone(), Y.clone())):
+    for subject, x, y in (
+        ("S1", X + 1, Y),
+        ("S1", X.double(), Y),
+        ("S1", X, 1 - Y),
+        ("S1", X[:2], Y[:2]),
+        ("S2", X.clone(), Y.clone()),
+    ):
         found = shelf.shared(subject, x, y)
         assert found[0] is x
         assert found[1] is y

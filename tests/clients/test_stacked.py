@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -172,10 +173,49 @@ def test_clients_who_read_the_same_windows_learn_what_each_learns_alone(
     one, other = trainers(network)
     asked = in_rows(network, sizes, across, epochs=epochs)
     mixed = asked[::2] + asked[1::2]
-    assert_alike(other(mixed), one(mixed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacked, "_SMALLEST_ROWS", 1)
+        assert_alike(other(mixed), one(mixed))
+
+
+def frozen() -> nn.Module:
+    network = MLP(hidden=(5,)).build((3,), 2)
+    next(network.parameters()).requires_grad_(False)
+    return network
+
+
+class InPlace(nn.Module):
+    """Takes an offset of its own off its input, in place, which rows that share their windows cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.offset, self.last = nn.Parameter(torch.ones(3)), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = x.new_zeros(x.shape)
+        seen += self.offset
+        outputs: Tensor = self.last(x - seen)
+        return outputs
+
+
+class Viewed(nn.Module):
+    """Takes for granted that the outputs of a linear layer lie row by row in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.last(self.first(x).view(-1).view(len(x), 4))
+        return outputs
 
 
 ROWS: list[Callable[[], nn.Module]] = [
+    frozen,
+    InPlace,
+    Viewed,
+    lambda: nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 2)),
+    lambda: nn.Sequential(nn.Dropout(0.4), nn.Linear(3, 2)),
     lambda: MLP(hidden=(5, 4), dropout=0.4).build((3,), 2),
     lambda: perceptron(batch_norm=True),
     lambda: nn.Sequential(nn.Unflatten(1, (1, 3)), nn.Conv1d(1, 2, 2), nn.ReLU(), nn.Flatten(), nn.Linear(4, 2)),
@@ -184,19 +224,106 @@ ROWS: list[Callable[[], nn.Module]] = [
 
 @pytest.mark.parametrize("build", ROWS)
 @pytest.mark.parametrize("pull", [0.0, 0.7])
-def test_rows_of_any_network_and_method(build: Callable[[], nn.Module], pull: float) -> None:
+def test_rows_of_any_network_and_method(
+    build: Callable[[], nn.Module], pull: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stacked, "_SMALLEST_ROWS", 1)
     network = build().double()
     one, other = trainers(network)
-    asked = [replace(lesson, pull=pull) for lesson in in_rows(network, [9, 4, 6], 3)]
-    drift = {name: torch.full_like(p, 0.1) for name, p in network.named_parameters()}
-    asked += [replace(lesson, drift=drift) for lesson in asked]
+    asked = [replace(lesson, pull=pull) for lesson in in_rows(network, [8, 4, 6], 3)]
+    drifting = [
+        replace(lesson, drift={name: torch.full_like(p, 0.1 * i) for name, p in network.named_parameters()})
+        for i, lesson in enumerate(asked)
+    ]
+    assert_alike(other(asked + drifting), one(asked + drifting))
+
+
+@pytest.mark.parametrize("largest", [2, 3, 4, 7])
+def test_rows_of_any_length_are_cut_to_what_a_stack_holds(monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
+    monkeypatch.setattr(stacked, "_SMALLEST_ROWS", 1)
+    monkeypatch.setattr(stacked, "_LARGEST_STACK", largest)
+    network = perceptron()
+    one, other = trainers(network)
+    asked = [*in_rows(network, [8, 5], 5), *in_rows(network, [9], 3), *lessons(network, [4])]
+    stacks = list(other._stacks(asked))
+    assert all(len({len(row) for row in rows}) == 1 for rows in stacks)
+    assert max(len(rows) * len(rows[0]) for rows in stacks) <= largest
+    assert sorted(position for rows in stacks for row in rows for position in row) == list(range(len(asked)))
     assert_alike(other(asked), one(asked))
 
 
-def test_a_row_is_of_one_order_of_the_same_windows() -> None:
+def test_rows_of_too_few_are_stacked_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacked, "_SMALLEST_ROWS", 6)
+    network = perceptron()
+    one, other = trainers(network)
+    asked = [*in_rows(network, [8, 5], 3), *in_rows(network, [9], 5), *lessons(network, [4])]
+    assert [[len(row) for row in rows] for rows in other._stacks(asked)] == [[3, 3], [1] * 6]
+    assert_alike(other(asked), one(asked))
+
+
+class Scaled(CrossEntropy):
+    """Has a number, or a table, to be told of the counts."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        object.__setattr__(self, "shape", shape)
+
+    def constants(self, counts: Any) -> Tensor:
+        return torch.ones(self.shape)
+
+    def losses(self, outputs: Tensor, labels: Tensor, constants: Tensor) -> Tensor:
+        return CrossEntropy.losses(self, outputs, labels, torch.ones(2)) * constants.mean()
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 2)])
+@pytest.mark.parametrize("across", [1, 3])
+def test_constants_of_any_shape(shape: tuple[int, ...], across: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacked, "_SMALLEST_ROWS", 1)
+    network, objective = perceptron(), Scaled(shape)
+    asked = [replace(a, constants=objective.constants(None)) for a in in_rows(network, [4, 4, 2, 1], across)]
+    one, other = (kind(network, objective, SGD) for kind in (SerialTrainer, StackedTrainer))
+    assert_alike(other(asked), one(asked))
+
+
+class Directions(nn.Sequential):
+    """Looks at the direction of a window alone, so that one of zeros has no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = super().forward(x / x.norm(dim=1, keepdim=True))
+        return outputs
+
+
+def test_windows_that_are_not_there_are_none_that_a_network_cannot_take() -> None:
+    network = Directions(nn.Linear(3, 2, bias=False)).double()
+    one, other = trainers(network)
+    asked = lessons(network, [8, 5, 1])
+    assert_alike(other(asked), one(asked))
+
+
+def test_a_network_that_works_in_place_leaves_the_windows_as_they_are() -> None:
+    network = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(3, 2)).double()
+    one, other = trainers(network)
+    asked = lessons(network, [8, 5])
+    before = [lesson.x.clone() for lesson in asked]
+    assert_alike(other(asked), one(asked))
+    assert all(torch.equal(lesson.x, x) for lesson, x in zip(asked, before, strict=True))
+
+
+def test_what_was_learned_is_untouched_by_the_next_stack() -> None:
+    network = perceptron()
+    trainer = trainers(network)[1]
+    found = [learned(outcome) for outcome in trainer(lessons(network, [8, 5]))]
+    kept = [{name: tensor.clone() for name, tensor in each.weights.items()} for each in found]
+    trainer(lessons(network, [9, 9, 9]))
+    for each, before in zip(found, kept, strict=True):
+        assert all(torch.equal(tensor, before[name]) for name, tensor in each.weights.items())
+
+
+def test_a_row_is_of_one_order_of_the_same_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     network = perceptron()
     first, again, other = in_rows(network, [8], 3)
     asked = [first, replace(again, stream=("other",)), other, replace(first, x=first.x.clone())]
+    monkeypatch.setattr(stacked, "_SMALLEST_ROWS", 1)
     (stack,) = trainers(network)[1]._stacks([first, other])
     assert stack == [[0, 1]]
     stacks = list(trainers(network)[1]._stacks(asked))
@@ -204,7 +331,8 @@ def test_a_row_is_of_one_order_of_the_same_windows() -> None:
     assert_alike(trainers(network)[1](asked), trainers(network)[0](asked))
 
 
-def test_a_client_of_a_row_that_diverges_leaves_the_others_as_they_are() -> None:
+def test_a_client_of_a_row_that_diverges_leaves_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stacked, "_SMALLEST_ROWS", 1)
     network = perceptron()
     asked = in_rows(network, [8, 6], 3)
     wild = {name: tensor * float("inf") for name, tensor in asked[1].weights.items()}
@@ -223,12 +351,14 @@ def test_what_was_read_before_spoils_nothing() -> None:
     assert_alike(trainer(asked), trainers(network)[0](asked))
 
 
-@pytest.mark.parametrize("ahead", [1, 300, 1000])
-def test_how_far_is_read_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch, ahead: int) -> None:
+@pytest.mark.parametrize("across", [1, 2])
+@pytest.mark.parametrize("steps", [1, 2, 5, 100])
+def test_how_far_is_read_ahead_changes_nothing(monkeypatch: pytest.MonkeyPatch, steps: int, across: int) -> None:
     network = perceptron()
     one, other = trainers(network)
-    asked = lessons(network, [30, 9, 5, 1], epochs=3)
-    monkeypatch.setattr(minibatches, "_AHEAD", ahead)
+    asked = in_rows(network, [30, 9, 5, 1], across, epochs=3)
+    monkeypatch.setattr(stacked, "_SMALLEST_ROWS", 1)
+    monkeypatch.setattr(minibatches, "_AHEAD", steps * 4 * 4 * 3 * 8)  # clients, windows, features, bytes
     assert_alike(other(asked), one(asked))
 
 

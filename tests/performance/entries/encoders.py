@@ -12,7 +12,7 @@ _NETWORKS = ("conv1d", "transformer")
 
 
 def measure(setting: Setting) -> list[Row]:
-    """Of each network a row of the chosen grid, and one of stacked clients, which says why that is not chosen."""
+    """Of each network a row of the chosen grid, and beside it one of stacked clients."""
     return [row for network in _NETWORKS for row in _rows(setting, network)]
 
 

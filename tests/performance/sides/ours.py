@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from benchmarks.normalization import Unnormalized
+from benchmarks.normalization import Normalization, Unnormalized
+from benchmarks.normalization import Training as TrainingMoments
 from benchmarks.windows import Windows
 from clients.encoders.contract import Encoder
 from clients.encoders.mlp import MLP
@@ -61,10 +62,13 @@ GRIDS: Mapping[str, Place] = {
 }
 
 
-def federation(problem: Problem, grid: str, fraction: float = 1.0) -> Federation:
+_NORMALIZATIONS: Mapping[str, Normalization] = {"none": Unnormalized(), "training": TrainingMoments()}
+
+
+def federation(problem: Problem, grid: str, fraction: float = 1.0, normalization: str = "none") -> Federation:
     """The federation of a problem."""
     return Federation(
-        normalization=Unnormalized(),
+        normalization=_NORMALIZATIONS[normalization],
         encoder=MLP(hidden=(problem.hidden,)) if problem.network == "mlp" else Named(problem.network),
         objective=CrossEntropy(class_weights="none"),
         training=Training(optimizer="sgd", learning_rate=problem.learning_rate, batch_size=problem.batch_size),
@@ -114,10 +118,11 @@ def fit_one_by_one(strategy: Federation, learnings: Sequence[Learning]) -> list[
     return [strategy.fit(learning, ignore) for learning in learnings]
 
 
-def study(problem: Mapping[str, Any], folds: Sequence[Sequence[int]], grid: str) -> Run:
+def study(problem: Mapping[str, Any], folds: Sequence[Sequence[int]], grid: str, normalization: str = "none") -> Run:
     """Side: the federations of all folds side by side, where the grid can; a single one alone."""
     work = Problem.of(problem)
-    return timed(federation(work, grid), [learning(work, fold) for fold in folds])
+    strategy = federation(work, grid, normalization=normalization)
+    return timed(strategy, [learning(work, fold) for fold in folds])
 
 
 def timed(strategy: Federation, learnings: Sequence[Learning]) -> Run:

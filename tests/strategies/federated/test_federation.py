@@ -23,6 +23,7 @@ from benchmarks.normalization import Normalization, Stream, SubjectUnlabelled, U
 from benchmarks.normalization import Training as TrainingMoments
 from benchmarks.parts import build, find
 from benchmarks.windows import Windows, concatenate
+from clients import stacked as stacked_trainer
 from clients.encoders.contract import Encoder
 from clients.encoders.mlp import MLP
 from clients.lesson import Learned, Lesson, Trainer
@@ -30,7 +31,7 @@ from clients.network import initial_network
 from clients.objectives.cross_entropy import CrossEntropy
 from clients.predictor import NetworkPredictor
 from clients.selection import validation_score
-from clients.stacked import StackedTrainer
+from clients.stack import Stack
 from clients.training import Training, tensors, torch_generator, train_epoch
 from strategies.contract import Learning, Observer, Predictor
 from strategies.federated import costs as module
@@ -338,7 +339,10 @@ def test_a_client_holds_its_own_windows_and_no_others() -> None:
     for name, one in clients.items():
         assert one.subject == name
         assert one.windows.subjects == (name,)
-        assert not np.shares_memory(one.windows.x, problem.training.x)
+        first, last = np.flatnonzero(problem.training.subject == name)[[0, -1]]
+        for others in (problem.training.x[:first], problem.training.x[last + 1 :]):
+            assert not np.shares_memory(one.windows.x, others)
+        np.testing.assert_array_equal(one.windows.x, problem.training.of(name).x)
     np.testing.assert_array_equal(np.concatenate([one.windows.x for one in clients.values()]), problem.training.x)
 
 
@@ -730,18 +734,19 @@ def test_in_float64_grids_agree_to_a_millionth(variant: dict[str, Any]) -> None:
 def test_folds_hold_the_windows_of_a_subject_once_where_they_are_the_same(
     monkeypatch: pytest.MonkeyPatch, normalization: Normalization, shared: bool
 ) -> None:
-    met: list[Lesson] = []
-    before = StackedTrainer.__call__
+    met: list[Sequence[Lesson]] = []
+    before = Stack.learn
 
-    def watched(self: StackedTrainer, lessons: Sequence[Lesson]) -> list[Learned | Exception]:
-        met.extend(lessons)
-        return before(self, lessons)
+    def watched(self: Stack) -> list[Learned | Exception]:
+        met.extend(self.rows)
+        return before(self)
 
-    monkeypatch.setattr(StackedTrainer, "__call__", watched)
+    monkeypatch.setattr(stacked_trainer, "_SMALLEST_ROWS", 1)
+    monkeypatch.setattr(Stack, "learn", watched)
     together(federation(grid=Stacked(), normalization=normalization, rounds=2), folds())
-    held = {lesson.x.data_ptr() for lesson in met}
-    assert len(met) == 2 * 4 * 3
-    assert len(held) == (4 if shared else 4 * 3)
+    assert sum(map(len, met)) == 2 * 4 * 3
+    assert {len(row) for row in met} == ({3} if shared else {1})
+    assert len({lesson.x.data_ptr() for row in met for lesson in row}) == (4 if shared else 4 * 3)
 
 
 def test_the_measured_grid_is_one_of_the_others() -> None:

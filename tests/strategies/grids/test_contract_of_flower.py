@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app.message.recorddict import _SyncedDict
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode
 from flwr.serverapp import Grid
 from flwr.serverapp import strategy as flowers
@@ -23,6 +24,18 @@ from tests.strategies.grids.federations import answer, app, orders
 
 def test_the_version_is_the_one_that_was_read() -> None:
     assert version("flwr").startswith("1.41.")
+
+
+def test_records_are_what_they_were() -> None:
+    """`clients.content` fills them, and their views, without their checks."""
+    content = RecordDict({"metrics": MetricRecord({"x": 1})})
+    view = content.metric_records
+    assert type(view) is _SyncedDict
+    assert view.__dict__["_data"] == {"metrics": content["metrics"]}
+    assert signature(_SyncedDict).parameters.keys() == {"ref_recorddict", "allowed_type"}
+    for record in (content, ArrayRecord(), MetricRecord(), ConfigRecord()):
+        assert type(record.__dict__["_data"]) is dict
+    assert content.deflate().startswith(b"RecordDict ")
 
 
 def test_the_grid_is_what_this_version_asks_for() -> None:
