@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from benchmarks.normalization import Normalization, Unnormalized
-from benchmarks.normalization import Training as TrainingMoments
+from benchmarks.normalization import Unnormalized
 from benchmarks.windows import Windows
 from clients.encoders.contract import Encoder
 from clients.encoders.mlp import MLP
@@ -62,13 +61,10 @@ GRIDS: Mapping[str, Place] = {
 }
 
 
-_NORMALIZATIONS: Mapping[str, Normalization] = {"none": Unnormalized(), "training": TrainingMoments()}
-
-
-def federation(problem: Problem, grid: str, fraction: float = 1.0, normalization: str = "none") -> Federation:
+def federation(problem: Problem, grid: str, fraction: float = 1.0) -> Federation:
     """The federation of a problem."""
     return Federation(
-        normalization=_NORMALIZATIONS[normalization],
+        normalization=Unnormalized(),
         encoder=MLP(hidden=(problem.hidden,)) if problem.network == "mlp" else Named(problem.network),
         objective=CrossEntropy(class_weights="none"),
         training=Training(optimizer="sgd", learning_rate=problem.learning_rate, batch_size=problem.batch_size),
@@ -118,11 +114,21 @@ def fit_one_by_one(strategy: Federation, learnings: Sequence[Learning]) -> list[
     return [strategy.fit(learning, ignore) for learning in learnings]
 
 
-def study(problem: Mapping[str, Any], folds: Sequence[Sequence[int]], grid: str, normalization: str = "none") -> Run:
-    """Side: the federations of all folds side by side, where the grid can; a single one alone."""
+def study(problem: Mapping[str, Any], folds: Sequence[Sequence[int]], grid: str, alike: bool = True) -> Run:
+    """Side: the federations of all folds side by side, where the grid can; a single one alone.
+
+    Unless they are to be `alike`, a subject's windows differ by millionths from fold to fold, as they do where folds
+    normalise by their own statistics: then they are not read once for all.
+    """
     work = Problem.of(problem)
-    strategy = federation(work, grid, normalization=normalization)
-    return timed(strategy, [learning(work, fold) for fold in folds])
+    learnings = [learning(work, fold) for fold in folds]
+    if not alike:
+        learnings = [_scaled(one, np.float32(1 + number * 1e-6)) for number, one in enumerate(learnings)]
+    return timed(federation(work, grid), learnings)
+
+
+def _scaled(one: Learning, factor: np.float32) -> Learning:
+    return replace(one, training=replace(one.training, x=one.training.x * factor))
 
 
 def timed(strategy: Federation, learnings: Sequence[Learning]) -> Run:
