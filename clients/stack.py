@@ -98,8 +98,9 @@ class Stack:
         losses = program(weights, self._constants[:active], factors, x, y)
         counts = torch.tensor(sizes, dtype=losses.dtype).view(-1, *(1 for _ in losses.shape[1:]))
         own = torch.arange(max(sizes)) < counts
-        # The gradient of each client's mean loss; windows beyond a client's own weigh nothing.
-        losses.backward((own / counts).expand_as(losses))  # type: ignore[no-untyped-call]
+        # Each client's mean, in which windows beyond its own weigh nothing. Their sum, because `backward` with a
+        # gradient given imports torch's symbolic shapes: two seconds of every process.
+        (losses * (own / counts)).sum().backward()  # type: ignore[no-untyped-call]
         self._correction.apply()
         self._optimizer.step()
         return torch.where(own, losses.detach(), 0).sum(dim=-1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -533,6 +535,30 @@ def test_what_cannot_be_stacked_is_refused_with_the_reason_and_what_to_do(
         with pytest.raises(LearningError, match=reason):
             raise outcome
     assert all(isinstance(outcome, Learned) for outcome in trainers(network)[0](lessons(network, [8, 5])))
+
+
+def test_stacks_import_neither_the_compiler_nor_symbolic_shapes() -> None:
+    """In a process of its own: they take seconds of every worker's start."""
+    script = """
+import sys
+import numpy as np
+import torch
+from clients.encoders.mlp import MLP
+from clients.lesson import Learned, Lesson
+from clients.objectives.cross_entropy import CrossEntropy
+from clients.stacked import StackedTrainer
+from clients.training import Training
+
+network, objective = MLP(hidden=(4,), dropout=0.2).build((3,), 2), CrossEntropy()
+weights, constants = network.state_dict(), objective.constants(np.array([1, 1]))
+asked = [
+    Lesson(str(size), torch.randn(size, 3), torch.arange(size) % 2, constants, weights, 2, (size,)) for size in (9, 4)
+]
+assert all(isinstance(one, Learned) for one in StackedTrainer(network, objective, Training())(asked * 20))
+print(sorted(set(sys.modules) & {"torch._dynamo", "torch._inductor", "sympy", "torch.fx.experimental.symbolic_shapes"}))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout == "[]\n", done.stderr or done.stdout
 
 
 def test_no_lesson_is_nothing_learned() -> None:
