@@ -74,6 +74,28 @@ class Paired:
     n: int
 
 
+@dataclass(frozen=True)
+class SignedRank:
+    """Wilcoxon's signed-rank test of differences that are symmetric around zero if nothing is there.
+
+    Parameters
+    ----------
+    less, greater : float
+        One-sided p: of a rank sum of positive differences so low, and so high.
+    rank_biserial : float
+        Matched rank-biserial correlation, -1 to 1.
+    """
+
+    less: float
+    greater: float
+    rank_biserial: float
+
+    @property
+    def two_sided(self) -> float:
+        """Twice the smaller p, at most 1."""
+        return min(1.0, 2 * min(self.less, self.greater))
+
+
 def summary(values: FloatArray, *, lower_is_better: bool = False) -> Summary:
     """Mean, spread, worst subject and 95 % interval of the mean by BCa bootstrap over subjects.
 
@@ -149,21 +171,8 @@ def spread(values: FloatArray) -> float:
 def paired_difference(a: FloatArray, b: FloatArray) -> Paired:
     """Paired comparison of two configurations, first minus second.
 
-    **p**: Wilcoxon's signed-rank test with Pratt's zeros (Pratt 1959, JASA 54:655): zeros are ranked with the others,
-    then their ranks are left out. p is exact for any n: the null distribution of the rank sum, all signs of the
-    nonzero differences being equally likely, given the ranks as they are, ties and zeros included. (SciPy's exact
-    method knows neither ties nor zeros, and its permutation method goes through 2^n signs.) No difference at all
-    gives p = 1.
-
-    **Rank-biserial**: signed rank sum over rank sum, of the test's own ranks (Kerby 2014, Compr. Psychol. 3:1); 0
-    without any difference.
-
-    **Shift**: median of the Walsh averages, and the order statistics of them at which the test without ties would
-    just not reject (Hodges & Lehmann 1963, Ann. Math. Stat. 34:598; Hollander, Wolfe & Chicken, ch. 3.3). With ties
-    the interval covers at least 95 %; below six pairs no test rejects at 5 %, so its ends are NaN.
-
-    Differences are rounded to 1e-12, because averages over seeds would otherwise turn zeros into differences and ties
-    into ranks.
+    p and rank-biserial correlation are those of `signed_rank`, shift and interval those of `hodges_lehmann`, all of
+    `paired_differences`.
 
     Parameters
     ----------
@@ -180,17 +189,81 @@ def paired_difference(a: FloatArray, b: FloatArray) -> Paired:
     ValueError
         Arrays of different shapes.
     """
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    if a.shape != b.shape:
-        raise ValueError(f"scores of the same subjects expected, found shapes {a.shape} and {b.shape}")
-    differences = a - b
-    differences = np.round(differences[~np.isnan(differences)], 12)
+    differences = paired_differences(a, b)
     n = len(differences)
     if n == 0:
         return Paired(nan, nan, nan, nan, nan, nan, 0)
-    p, rank_biserial = _signed_rank(differences)
-    shift, low, high = _hodges_lehmann(differences)
-    return Paired(float(differences.mean()), p, rank_biserial, shift, low, high, n)
+    test = signed_rank(differences)
+    shift, low, high = hodges_lehmann(differences)
+    return Paired(float(differences.mean()), test.two_sided, test.rank_biserial, shift, low, high, n)
+
+
+def paired_differences(a: FloatArray, b: FloatArray) -> FloatArray:
+    """First minus second where both are defined, `rounded`; parameters and error as in `paired_difference`.
+
+    Returns
+    -------
+    ndarray, shape (pairs,)
+    """
+    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
+    if a.shape != b.shape:
+        raise ValueError(f"scores of the same subjects expected, found shapes {a.shape} and {b.shape}")
+    return rounded(_defined(a - b))
+
+
+def rounded(differences: FloatArray) -> FloatArray:
+    """Differences to 1e-12: averages over seeds would otherwise turn zeros into differences and ties into ranks."""
+    return np.round(differences, 12)
+
+
+def signed_rank(differences: FloatArray) -> SignedRank:
+    """Wilcoxon's signed-rank test with Pratt's zeros (Pratt 1959, JASA 54:655).
+
+    Zeros are ranked with the others, then their ranks are left out. p is exact for any n: the null distribution of the
+    rank sum, all signs of the nonzero differences being equally likely, given the ranks as they are, ties and zeros
+    included. (SciPy's exact method knows neither ties nor zeros, and its permutation method goes through 2^n signs.)
+    No difference at all gives p = 1.
+
+    The rank-biserial correlation is signed rank sum over rank sum, of the test's own ranks (Kerby 2014, Compr. Psychol.
+    3:1); 0 without any difference.
+
+    Parameters
+    ----------
+    differences : ndarray, shape (pairs,)
+        At least one, all defined and `rounded`.
+    """
+    # Midranks are halves: doubled, they are whole numbers that sums can be counted over.
+    doubled = np.rint(2 * stats.rankdata(np.abs(differences))).astype(np.int64)
+    positive, negative = int(doubled[differences > 0].sum()), int(doubled[differences < 0].sum())
+    null = _rank_sums(doubled[differences != 0])
+    # The null distribution is symmetric: a positive sum so high is as likely as a negative one so low.
+    less, greater = float(null[: positive + 1].sum()), float(null[: negative + 1].sum())
+    return SignedRank(min(1.0, less), min(1.0, greater), (positive - negative) / max(positive + negative, 1))
+
+
+def hodges_lehmann(differences: FloatArray, confidence: float = _CONFIDENCE) -> tuple[float, float, float]:
+    """Median of the Walsh averages, and the ends of its interval.
+
+    The ends are the order statistics of the Walsh averages at which the signed-rank test without ties would just not
+    reject (Hodges & Lehmann 1963, Ann. Math. Stat. 34:598; Hollander, Wolfe & Chicken, ch. 3.3). With ties the interval
+    covers at least what it says. Its ends are NaN where the pairs are too few for any test to reject: at 95 % below
+    six, at 90 % below five.
+
+    Parameters
+    ----------
+    differences : ndarray, shape (pairs,)
+        At least one, all defined and `rounded`.
+    confidence : float
+        Of the interval, below 1.
+    """
+    n = len(differences)
+    first, second = np.triu_indices(n)
+    walsh = np.sort((differences[first] + differences[second]) / 2)
+    at_most = np.cumsum(_rank_sums(np.arange(1, n + 1)))
+    # The first rank sum that is not rejected: an end of the interval is that average, counted from its side.
+    cut = int(np.searchsorted(at_most, (1 - confidence) / 2, side="right"))
+    low, high = (walsh[cut - 1], walsh[-cut]) if cut else (nan, nan)
+    return float(np.median(walsh)), float(low), float(high)
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -234,28 +307,6 @@ def _bca(values: FloatArray) -> tuple[float, float]:
         rng=np.random.default_rng(_SEED),
     ).confidence_interval
     return float(interval.low), float(interval.high)
-
-
-def _signed_rank(differences: FloatArray) -> tuple[float, float]:
-    """Two-sided p and rank-biserial correlation."""
-    # Midranks are halves: doubled, they are whole numbers that sums can be counted over.
-    doubled = np.rint(2 * stats.rankdata(np.abs(differences))).astype(np.int64)
-    positive, negative = int(doubled[differences > 0].sum()), int(doubled[differences < 0].sum())
-    null = _rank_sums(doubled[differences != 0])
-    p = min(1.0, 2 * float(null[: min(positive, negative) + 1].sum()))
-    return p, (positive - negative) / max(positive + negative, 1)
-
-
-def _hodges_lehmann(differences: FloatArray) -> tuple[float, float, float]:
-    """Median of the Walsh averages, and the ends of its 95 % interval."""
-    n = len(differences)
-    first, second = np.triu_indices(n)
-    walsh = np.sort((differences[first] + differences[second]) / 2)
-    at_most = np.cumsum(_rank_sums(np.arange(1, n + 1)))
-    # The first rank sum that is not rejected: an end of the interval is that average, counted from its side.
-    cut = int(np.searchsorted(at_most, (1 - _CONFIDENCE) / 2))
-    low, high = (walsh[cut - 1], walsh[-cut]) if cut else (nan, nan)
-    return float(np.median(walsh)), float(low), float(high)
 
 
 def _rank_sums(ranks: IntArray) -> FloatArray:

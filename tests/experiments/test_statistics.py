@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from experiments.statistics import holm, minimum_p, paired_difference, spread, summary, worst_decile
+from experiments.statistics import (
+    hodges_lehmann,
+    holm,
+    minimum_p,
+    paired_difference,
+    signed_rank,
+    spread,
+    summary,
+    worst_decile,
+)
 
 # Eighths are exact in floating point: ties and zeros are what they seem.
 eighths = st.integers(-6, 6).map(lambda k: k / 8)
@@ -87,6 +96,29 @@ def test_p_of_many_ties_is_near_the_normal_approximation():
     assert against_zero(differences).p == pytest.approx(expected, rel=0.05)
 
 
+@pytest.mark.parametrize("n", [7, 25, 40])
+@pytest.mark.parametrize("side", ["less", "greater"])
+def test_one_sided_p_equals_scipys_exact_one_without_ties(n, side):
+    differences = np.random.default_rng(n).normal(0.3, 1, n)
+    expected = stats.wilcoxon(differences, alternative=side, method="exact").pvalue
+    assert getattr(signed_rank(differences), side) == pytest.approx(expected, rel=1e-9)
+
+
+def test_one_sided_p_by_hand_with_zero_and_tie():
+    # Ranks of 0 -1 2 2 are 1 2 3.5 3.5. Positive sum 7: of the eight signs 7 and 9 are as high; all but 9 as low.
+    found = signed_rank(np.array([0.0, -1.0, 2.0, 2.0]))
+    assert (found.greater, found.less, found.two_sided) == (2 / 8, 7 / 8, 4 / 8)
+    nothing = signed_rank(np.zeros(4))
+    assert (nothing.greater, nothing.less, nothing.two_sided) == (1, 1, 1)
+
+
+@given(few_differences)
+def test_a_sum_is_as_high_as_its_mirror_image_is_low(differences):
+    there, back = signed_rank(differences), signed_rank(-differences)
+    assert (there.less, there.greater) == (back.greater, back.less)
+    assert there.less + there.greater >= 1  # what was found itself is on both sides
+
+
 def test_no_difference_at_all_is_p_one():
     scores = np.array([0.5, 0.7, 0.9, 0.6, 0.8, 0.4, 0.3])
     found = paired_difference(scores, scores)
@@ -121,6 +153,24 @@ def test_the_interval_holds_the_shifts_that_the_test_does_not_reject(n):
     for outside, inside in ((found.low - step, found.low + step), (found.high + step, found.high - step)):
         assert against_zero(differences - outside).p <= 0.05
         assert against_zero(differences - inside).p > 0.05
+
+
+@pytest.mark.parametrize(("n", "confidence", "dropped"), [(4, 0.9, None), (5, 0.9, 0), (6, 0.95, 0), (9, 0.9, 8)])
+def test_ends_of_the_interval_are_counted_from_the_walsh_averages(n, confidence, dropped):
+    # Rank sums that are rejected on each side: none, 0 (1/32), 0 (1/64), and 0 to 8 (25/512, while 9 would be 33/512).
+    differences = 2.0 ** np.arange(n)
+    walsh = sorted((x + y) / 2 for x, y in itertools.combinations_with_replacement(differences, 2))
+    _, low, high = hodges_lehmann(differences, confidence)
+    if dropped is None:
+        assert math.isnan(low)
+        assert math.isnan(high)
+    else:
+        assert (low, high) == (walsh[dropped], walsh[-1 - dropped])
+
+
+def test_an_interval_leaves_out_what_is_rejected_at_just_its_level():
+    _, low, high = hodges_lehmann(np.array([1.0, 2.0, 4.0]), confidence=0.75)  # all-positive has p = 2 / 8
+    assert (low, high) == (1, 4)
 
 
 def test_below_six_pairs_no_interval():
