@@ -22,8 +22,10 @@ from benchmarks.preprocessing import Preprocessing
 from benchmarks.recipe import Recipe, WindowLength
 from benchmarks.representations.contract import SignalRepresentation
 from benchmarks.windows import FloatArray, IntArray
+from tests.benchmarks.datasets.dreamer_files import viewer, write_dreamer
 from tests.benchmarks.datasets.e4_files import write_e4, write_stress_predict
 from tests.benchmarks.datasets.edf_files import write_eegmat_subject
+from tests.benchmarks.datasets.seed_files import write_seed, write_seed_features
 
 
 def _eegmat(places: Places) -> Mapping[str, Any]:
@@ -35,6 +37,21 @@ def _eegmat(places: Places) -> Mapping[str, Any]:
 def _stress_predict(places: Places) -> Mapping[str, Any]:
     write_stress_predict(places.data / "stress_predict", files=["EDA.csv"])
     return {}
+
+
+def _dreamer(places: Places) -> Mapping[str, Any]:
+    write_dreamer(places.data / "dreamer", [viewer(0), viewer(1)])
+    return {"last_s": 4}
+
+
+def _seed(places: Places) -> Mapping[str, Any]:
+    write_seed(places.data / "seed")
+    return {}
+
+
+def _seed_features(places: Places) -> Mapping[str, Any]:
+    write_seed_features(places.data / "seed")
+    return {"sessions": [1, 3]}
 
 
 def _e4(places: Places) -> Mapping[str, Any]:
@@ -58,6 +75,9 @@ def _simulated(places: Places) -> Mapping[str, Any]:
 EXAMPLES: Mapping[str, Callable[[Places], Mapping[str, Any]]] = {
     "eegmat": _eegmat,
     "stress_predict": _stress_predict,
+    "dreamer": _dreamer,
+    "seed": _seed,
+    "seed_features": _seed_features,
     "e4": _e4,
     "table": _table,
     "simulated": _simulated,
