@@ -25,6 +25,10 @@ class Fold:
     seen : bool
         Whether the later windows of the learners are held out from everybody's learning, so that those who are learned
         from can be scored too, as seen people.
+    tracked : bool
+        Whether the learners are scored after every step, on windows held out of them: as unseen people until they are
+        met, and as seen ones afterwards. Windows to validate on are held out of them too (see
+        `benchmarks.protocols.within_subject.in_three`). `seen` adds nothing to it.
 
     Raises
     ------
@@ -36,6 +40,7 @@ class Fold:
     scored: tuple[str, ...]
     learners: tuple[str, ...]
     seen: bool = False
+    tracked: bool = False
 
     def __post_init__(self) -> None:
         both = set(self.scored) & set(self.learners)
@@ -76,9 +81,12 @@ class Protocol(ABC):
     ----------
     validation_subjects : int
         How many learners of a fold are set aside to choose on.
+    choosing_orders : int
+        In how many orders the people of the `choosing` fold are met, where there is such a fold.
     """
 
     validation_subjects: int
+    choosing_orders: int = 1
 
     @abstractmethod
     def folds(self, subjects: Sequence[str]) -> Iterator[Fold]:
@@ -89,3 +97,15 @@ class Protocol(ABC):
         DataError
             Too few subjects.
         """
+
+    def choosing(self, subjects: Sequence[str]) -> Fold | None:  # noqa: ARG002 - nobody is set aside here
+        """Fold on which values that a study leaves open, as strengths, are chosen; None where nobody is set aside.
+
+        Nobody in it is in one of the `folds` of these subjects.
+
+        Raises
+        ------
+        DataError
+            Too few subjects.
+        """
+        return None

@@ -1,4 +1,4 @@
-"""Protocols: every entry of the table, and leave-one-subject-out by hand."""
+"""Protocols: what each entry of the table must keep, and leave-one-subject-out by hand."""
 
 from __future__ import annotations
 
@@ -12,26 +12,64 @@ from benchmarks.errors import DataError, StudyError
 from benchmarks.parts import build, find
 from benchmarks.protocols.contract import Fold, Protocol
 from benchmarks.protocols.leave_one_subject_out import LeaveOneSubjectOut
+from benchmarks.protocols.subject_stream import SubjectStream
 from benchmarks.protocols.table import PROTOCOLS
 
 SUBJECTS = tuple("ABCDE")
-COHORTS = st.lists(st.text(min_size=1, max_size=3), min_size=2, max_size=12, unique=True)
+NAMES = st.text(min_size=1, max_size=3)
+COHORTS = st.lists(NAMES, min_size=2, max_size=12, unique=True)
 
-CASES = {"loso": LeaveOneSubjectOut(validation_subjects=1)}
+CASES = {
+    "loso": LeaveOneSubjectOut(validation_subjects=1),
+    "stream": SubjectStream(held_out=2, choosing_subjects=3),
+}
+LEAST = {"loso": 2, "stream": 7}
+"""Subjects that the case needs."""
 
 
 def test_every_protocol_has_a_case() -> None:
-    assert CASES.keys() == PROTOCOLS.keys()
+    assert CASES.keys() == LEAST.keys() == PROTOCOLS.keys()
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
-@given(subjects=COHORTS)
-def test_nobody_is_on_both_sides_and_everybody_is_scored_once(name: str, subjects: list[str]) -> None:
+@given(data=st.data())
+def test_folds_have_names_of_their_own_and_nobody_is_on_both_sides_or_scored_twice(
+    name: str, data: st.DataObject
+) -> None:
+    subjects = data.draw(st.lists(NAMES, min_size=LEAST[name], max_size=12, unique=True))
     folds = list(CASES[name].folds(subjects))
-    assert sorted(s for fold in folds for s in fold.scored) == sorted(subjects)
+    assert folds
+    assert len({fold.name for fold in folds}) == len(folds)
+    scored = [subject for fold in folds for subject in fold.scored]
+    assert len(set(scored)) == len(scored)
     for fold in folds:
+        assert fold.scored
+        assert fold.learners
         assert not set(fold.scored) & set(fold.learners)
-        assert set(fold.learners) <= set(subjects)
+        assert {*fold.scored, *fold.learners} <= set(subjects)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_nobody_on_whom_values_are_chosen_is_in_a_fold(name: str) -> None:
+    subjects = [f"S{number}" for number in range(LEAST[name])]
+    choosing = CASES[name].choosing(subjects)
+    used = {subject for fold in CASES[name].folds(subjects) for subject in (*fold.scored, *fold.learners)}
+    aside = set() if choosing is None else {*choosing.scored, *choosing.learners}
+    assert not used & aside
+    assert used | aside == set(subjects)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_one_subject_fewer_than_a_protocol_needs_is_refused(name: str) -> None:
+    with pytest.raises(DataError, match="at least"):
+        list(CASES[name].folds([f"S{number}" for number in range(LEAST[name] - 1)]))
+
+
+@given(subjects=COHORTS)
+def test_leave_one_subject_out_scores_everybody_once(subjects: list[str]) -> None:
+    folds = list(LeaveOneSubjectOut().folds(subjects))
+    assert [fold.scored for fold in folds] == [(subject,) for subject in subjects]
+    assert all({*fold.scored, *fold.learners} == set(subjects) for fold in folds)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -57,7 +95,11 @@ def test_whether_seen_people_are_scored_is_told_by_every_fold(seen: bool) -> Non
 
 
 def test_folds_score_no_seen_people_unless_they_are_asked_to() -> None:
-    assert not any(fold.seen for fold in LeaveOneSubjectOut().folds("ABC"))
+    assert not any(fold.seen or fold.tracked for fold in LeaveOneSubjectOut().folds("ABC"))
+
+
+def test_leave_one_subject_out_sets_nobody_aside() -> None:
+    assert LeaveOneSubjectOut().choosing("ABC") is None
 
 
 def test_validation_subjects_are_learners_and_depend_on_fold_and_seed_alone() -> None:
