@@ -7,10 +7,13 @@ import math
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from benchmarks.errors import LearningError
 from benchmarks.predictions import Predictions
-from benchmarks.windows import Windows
+from benchmarks.windows import FloatArray, Windows
+from clients.objectives.contract import Objective
 
 M = TypeVar("M")
 
@@ -46,15 +49,46 @@ def validation_score(predictor: Predicts, windows: Windows) -> float:
     ValueError
         The windows have no labels.
     """
-    y = windows.labels
     p = predictor.predict(windows.without(labels=True)).probabilities
-    likelihood = np.log(np.maximum(p[np.arange(len(p)), y], _SMALLEST))
-    subjects = []
+    likelihood = np.log(np.maximum(p[np.arange(len(p)), windows.labels], _SMALLEST))
+    return float(likelihood_weights(windows) @ likelihood)
+
+
+def likelihood_weights(windows: Windows) -> FloatArray:
+    """Weight of each window in `validation_score`, shape (n,): they sum to one.
+
+    Raises
+    ------
+    ValueError
+        The windows have no labels.
+    """
+    y, weights = windows.labels, np.zeros(len(windows))
     for subject in windows.subjects:
         mine = windows.subject == subject
-        classes = np.unique(y[mine])
-        subjects.append(np.mean([likelihood[mine & (y == label)].mean() for label in classes]))
-    return float(np.mean(subjects))
+        classes, of_class, counts = np.unique(y[mine], return_inverse=True, return_counts=True)
+        weights[mine] = 1 / (len(windows.subjects) * len(classes) * counts[of_class])
+    return weights
+
+
+def network_score(network: nn.Module, objective: Objective, x: Tensor, y: Tensor, weights: Tensor) -> float:
+    """As `validation_score`, of a network and windows that are tensors already: for what is scored at every epoch.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Scored in eval mode, and put back into train mode.
+    objective : Objective
+        What reads its outputs.
+    x, y : Tensor, shapes (n, ...) and (n,)
+        Normalised windows and their labels.
+    weights : Tensor of float64, shape (n,)
+        See `likelihood_weights`.
+    """
+    network.eval()
+    with torch.no_grad():
+        said = objective.probabilities(network(x)).gather(1, y[:, None])[:, 0]
+    network.train()
+    return float(weights @ said.clamp(min=_SMALLEST).log())
 
 
 class BestModel(Generic[M]):

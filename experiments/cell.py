@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,7 @@ from benchmarks.metrics.contract import Metric
 from benchmarks.metrics.scoring import score, trial_level
 from benchmarks.predictions import Predictions
 from benchmarks.protocols.contract import Fold
-from benchmarks.protocols.within_subject import Grouping, early_and_late
+from benchmarks.protocols.within_subject import Grouping, early_and_late, in_three
 from benchmarks.randomness import derive, generator
 from benchmarks.windows import FloatArray, IntArray, Windows, concatenate
 from clients.training import seeded
@@ -50,8 +50,8 @@ class Job:
         How many learners are set aside, if the strategy chooses on them.
     metrics : mapping of str to dict
         Metrics of the final predictor by level (``"window"``, ``"trial"``) and name.
-    curve_metrics : mapping of str to callable
-        Window-level metrics at every step.
+    curve_metrics : mapping of str to dict
+        Metrics at every step by level and name; those of trials are left out where parts of trials are scored.
     keep_model : bool
         Whether the fitted predictor is kept with the results.
     """
@@ -62,7 +62,7 @@ class Job:
     stream: int
     validation_subjects: int
     metrics: Mapping[Level, Mapping[str, Metric]]
-    curve_metrics: Mapping[str, Metric]
+    curve_metrics: Mapping[Level, Mapping[str, Metric]]
     keep_model: bool = False
 
 
@@ -78,17 +78,29 @@ class Scored:
         Whether the person is learned from in other windows.
     grouping : {"trial", "block"}
         What was held out as a whole.
+    met : int or None
+        The step from which on the person has been learned from, where a seen person is scored at every step.
     """
 
     windows: Windows
     target: Target
     grouping: Grouping
+    met: int | None = None
 
     @property
     def subject(self) -> str:
         """Whose windows they are."""
         (subject,) = self.windows.subjects
         return subject
+
+    @property
+    def tracked(self) -> bool:
+        """Whether it is a learner that is scored at every step."""
+        return self.met is not None
+
+    def target_at(self, step: int) -> Target:
+        """Whether the person has been learned from by then."""
+        return "unseen" if self.met is not None and step < self.met else self.target
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,12 +114,15 @@ class Split:
     scored : tuple of Scored
         The fold's scored subjects, none of their windows among those of the learners.
     later : tuple of Scored
-        Later windows of the learners, which nobody learns from; none where the fold does not ask for seen people.
+        Held-out windows of the learners, which nobody learns from; none where the fold does not ask for them.
+    validation : Windows or None
+        Windows of the learners to choose on, where the fold tracks them.
     """
 
     learners: Windows
     scored: tuple[Scored, ...]
     later: tuple[Scored, ...] = ()
+    validation: Windows | None = None
 
     @classmethod
     def of(cls, cohort: Cohort, job: Job) -> Split:
@@ -121,11 +136,24 @@ class Split:
         fold = job.fold
         if job.strategy.target == "seen":
             return cls(*_cut(cohort, fold.scored))
-        scored = tuple(Scored(mine, "unseen", "trial") for _, mine in cohort.windows.of(fold.scored).by_subject())
+        scored = tuple(Scored(cohort.windows.of(subject), "unseen", "trial") for subject in fold.scored)
+        if fold.tracked:
+            return cls.tracking(cohort, fold.learners, scored)
         if not fold.seen:
             return cls(cohort.windows.of(fold.learners), scored)
         earlier, later = _cut(cohort, fold.learners)
         return cls(earlier, scored, later)
+
+    @classmethod
+    def tracking(cls, cohort: Cohort, learners: Sequence[str], scored: tuple[Scored, ...]) -> Split:
+        """Split in which each learner has windows to learn from, to choose on, and to be scored on."""
+        parts = [(mine, in_three(mine, cohort.length_s)) for _, mine in cohort.windows.of(learners).by_subject()]
+        return cls(
+            learners=concatenate([mine.select(part.learned) for mine, part in parts]),
+            scored=scored,
+            later=tuple(Scored(mine.select(part.scored), "seen", part.grouping) for mine, part in parts),
+            validation=concatenate([mine.select(part.validation) for mine, part in parts]),
+        )
 
 
 def _cut(cohort: Cohort, subjects: Sequence[str]) -> tuple[Windows, tuple[Scored, ...]]:
@@ -206,9 +234,12 @@ def learning_of(cohort: Cohort, job: Job, split: Split) -> Learning:
         training = list(fold.order(training, job.stream))
     # The onset is withheld, so that no strategy can learn what time it was.
     windows = split.learners.without(onset=not strategy.needs_onset)
+    validation = windows.of(held_back) if held_back else None
+    if split.validation is not None:
+        validation = split.validation.without(onset=not strategy.needs_onset).of(training)
     return Learning(
         training=windows.of(training),
-        validation=windows.of(held_back) if held_back else None,
+        validation=validation,
         classes=cohort.classes,
         geometry=cohort.geometry,
         seed=derive(fold.name, job.seed),
@@ -291,8 +322,10 @@ def _prepared(cohort: Cohort, job: Job) -> _Case | Outcome:
     try:
         split = Split.of(cohort, job)
         learning = learning_of(cohort, job, split)
-        learned_from = set(learning.training.subjects)
-        seen = (one for one in split.later if one.subject in learned_from)
+        met = {subject: step for step, subject in enumerate(learning.training.subjects, start=1)}
+        seen = [one for one in split.later if one.subject in met]
+        if job.fold.tracked and job.strategy.sequential:
+            seen = [replace(one, met=met[one.subject]) for one in seen]
         return _Case(job, learning, (*split.scored, *seen), time.process_time() - started)
     except Exception as error:  # Whatever a part throws, the other cells go on.
         return Outcome((), (), time.process_time() - started, cause=_cause(error))
@@ -369,19 +402,14 @@ def _scores(case: _Case, final: Predictor, witness: Witness) -> tuple[list[Score
         hidden = Anonymous.of(one.windows, onset=job.strategy.needs_onset)
         for answering in _answering(one, job.strategy, personal_of):
             about = _About(one, answering)
-            if one.target == job.strategy.target:
+            if one.tracked or one.target == job.strategy.target:
                 for step, predictor in witness.predictors.items():
-                    said = _said(predictor, hidden, about)
-                    labels = one.windows.labels
-                    scores += _records(about, step, False, "window", labels, said.probabilities, job.curve_metrics)
+                    scores += _records(about, step, False, _said(predictor, hidden, about), job.curve_metrics)
             said = _said(final, hidden, about)
-            levels: Mapping[Level, tuple[IntArray, FloatArray]] = {
-                "window": (one.windows.labels, said.probabilities),
-                "trial": trial_level(said, one.windows),
-            }
-            for level, metrics in job.metrics.items():
-                scores += _records(about, last, True, level, *levels[level], metrics)
-            records.append(_prediction(about, said))
+            # A learner of a stream is one of many, all scored at every step: one metric of each is enough.
+            scores += _records(about, last, True, said, job.curve_metrics if one.tracked else job.metrics)
+            if not one.tracked:
+                records.append(_prediction(about, said))
     return scores, records
 
 
@@ -417,13 +445,29 @@ def _said(predictor: Predictor, hidden: Anonymous, about: _About) -> Predictions
 
 
 def _records(
-    about: _About, step: int, final: bool, level: Level, y: IntArray, said: FloatArray, metrics: Mapping[str, Metric]
+    about: _About, step: int, final: bool, said: Predictions, metrics: Mapping[Level, Mapping[str, Metric]]
 ) -> list[ScoreRecord]:
-    subject, target, grouping = about.scored.subject, about.scored.target, about.scored.grouping
-    return [
-        ScoreRecord(step, final, subject, target, grouping, level, name, value.value, value.reason, about.model)
-        for name, value in score(y, said, metrics).items()
-    ]
+    one = about.scored
+    records = []
+    for level, of_level in metrics.items():
+        if level == "trial" and one.tracked and one.grouping == "block":
+            continue  # A part of a trial is no trial.
+        y, probabilities = _LEVELS[level](said, one.windows)
+        for name, value in score(y, probabilities, of_level).items():
+            place = (step, final, one.subject, one.target_at(step), one.grouping, level, name)
+            records.append(ScoreRecord(*place, value.value, value.reason, about.model))
+    return records
+
+
+def _windows_level(said: Predictions, windows: Windows) -> tuple[IntArray, FloatArray]:
+    return windows.labels, said.probabilities
+
+
+_LEVELS: Mapping[Level, Callable[[Predictions, Windows], tuple[IntArray, FloatArray]]] = {
+    "window": _windows_level,
+    "trial": trial_level,
+}
+"""Labels and probabilities that a level scores."""
 
 
 def _prediction(about: _About, predictions: Predictions) -> PredictionRecord:

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import pkgutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.errors import LearningError, StudyError
@@ -18,6 +18,7 @@ from benchmarks.representations.table import REPRESENTATIONS
 from clients.encoders.table import ENCODERS
 from clients.objectives.table import OBJECTIVES
 from clients.training import Training
+from experiments.choosing import candidates
 from experiments.study import DEFAULT_PARTS, Choice, ConfigurationChoice, Study
 from strategies.contract import Strategy, check_geometry
 from strategies.federated.table import AGGREGATIONS
@@ -82,6 +83,9 @@ class Configuration:
         Whether unlabelled windows of the scored subject are used.
     control : bool
         Whether it shows what can be told without the physiology in question.
+    candidates : mapping of str to Configuration
+        Where the study leaves a value of the strategy open: the ways to fill it, by what is chosen in each. The
+        configuration stands for the first of them until it is known.
     """
 
     label: str
@@ -90,6 +94,11 @@ class Configuration:
     choices: Mapping[str, Choice]
     transductive: bool
     control: bool
+    candidates: Mapping[str, Configuration] = dataclasses.field(default_factory=dict)
+
+    def chosen(self, value: str) -> Configuration:
+        """The configuration with one of its candidates chosen."""
+        return replace(self.candidates[value], label=self.label)
 
     @property
     def described(self) -> dict[str, Any]:
@@ -181,17 +190,26 @@ def _expanded(
             values = study.training if entry.training is None else entry.training
             built["training"] = build(Training, {}, values or {}, f"{where}.training")
         made_of = _representation(choices["representation"], where)
-        made = build(part, built, strategy.values, f"{where}.strategy")
         _check_geometry(part, made_of, where)
         looking = [built[field] for field in ("normalization", "aggregator") if field in built]
-        yield Configuration(
-            label="/".join([name, *_told(entry.strategy, number), *_varied(varied, choices)]),
-            strategy=made,
-            representation=made_of,
-            choices={**choices, "strategy": strategy},
-            transductive=part.needs_target or any(one.transductive for one in looking),
-            control=part.control or (made_of is not None and made_of.control),
-        )
+        label = "/".join([name, *_told(entry.strategy, number), *_varied(varied, choices)])
+        filled = candidates(strategy, f"{where}.strategy")
+        made = {
+            told: Configuration(
+                label=f"{label} {told}" if filled else label,
+                strategy=build(part, built, one.values, f"{where}.strategy"),
+                representation=made_of,
+                choices={**choices, "strategy": one},
+                transductive=part.needs_target or any(one.transductive for one in looking),
+                control=part.control or (made_of is not None and made_of.control),
+            )
+            for told, one in (filled or {"": strategy}).items()
+        }
+        first = next(iter(made.values()))
+        if not filled:
+            yield first
+        else:
+            yield replace(first, label=label, choices={**choices, "strategy": strategy}, candidates=made)
 
 
 def _alternatives(study: Study, entry: ConfigurationChoice, field: str, default: str) -> tuple[Choice, ...]:

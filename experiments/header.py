@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from experiments.choosing import Chosen
+
 
 @dataclass(frozen=True)
 class Header:
@@ -31,6 +33,8 @@ class Header:
         Labels of those that score people whom they learned from, in other windows.
     target_score : float or None
         Mean score over people, in the study's metric, whose first round is told of each federation.
+    choices : tuple of Chosen
+        What was chosen on people who are set aside, where the study left values open.
     """
 
     study: str
@@ -47,3 +51,4 @@ class Header:
     controls: tuple[str, ...] = ()
     seen: tuple[str, ...] = ()
     target_score: float | None = None
+    choices: tuple[Chosen, ...] = ()

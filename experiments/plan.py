@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from benchmarks.cohort import choose_subjects
 from benchmarks.datasets.contract import Dataset, Places
@@ -22,11 +24,15 @@ from benchmarks.recording import Task
 from benchmarks.representations.contract import FeatureRepresentation, Representation
 from benchmarks.source import source_digest
 from experiments.cell import Job
+from experiments.choosing import Chosen, choose
 from experiments.configuration import Configuration, configurations, describe
 from experiments.controls import control_study
 from experiments.provenance import versions, versions_of
 from experiments.records import CellRecord, Level
 from experiments.study import Study
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAJORITY = "majority"
 _SIDE_BY_SIDE = 16
@@ -91,6 +97,8 @@ class Plan:
         self.subjects = choose_subjects(self.dataset, self.task_name, study.subjects, study.exclude)
         self.windows = self._windows(self.dataset.default_signal is None)
         self.configurations = self._with_controls()
+        self.choices: tuple[Chosen, ...] = ()
+        self._refuse_unchoosable()
         self._refuse_unused()
         self._refuse_timeless()
         self.reference = self._reference()
@@ -114,29 +122,31 @@ class Plan:
     def _with_controls(self) -> tuple[Configuration, ...]:
         """The study's configurations, behind the controls that it does not hold already."""
         default = None if self.dataset.default_signal is None else self.dataset.default_representation
-        own = {_content(one): one for one in self._distinct(configurations(self.study, default))}
-        labels = {one.label for one in own.values()}
-        looking = [one for one in own.values() if one.strategy.needs_features]
-        shown = next(iter(looking or own.values())).choices["representation"]
+        own = tuple(self._distinct(configurations(self.study, default)))
+        labels = {one.label for one in own}
+        contents = {content for one in own for content in _contents(one)}
+        looking = [one for one in own if one.strategy.needs_features]
+        shown = (looking or own)[0].choices["representation"]
         study = control_study(self.study, self.dataset, self.subjects, None if default is None else shown)
         controls = [
             replace(one, label=f"{one.label} (control)") if one.label in labels else one
             for one in configurations(study, default)
-            if _content(one) not in own
+            if not contents & set(_contents(one))
         ]
-        return (*controls, *own.values())
+        return (*controls, *own)
 
     @staticmethod
     def _distinct(made: Iterable[Configuration]) -> Iterator[Configuration]:
         met: dict[str, str] = {}
         for configuration in made:
-            content = _content(configuration)
-            if content in met:
-                raise StudyError(
-                    f"configurations: {met[content]!r} and {configuration.label!r} are the same in all that determines "
-                    f"their numbers; remove one."
-                )
-            met[content] = configuration.label
+            # Cells are told by what determines them, so what might be chosen may not stand elsewhere either.
+            for content in _contents(configuration):
+                if content in met:
+                    raise StudyError(
+                        f"configurations: {met[content]!r} and {configuration.label!r} are the same in all that "
+                        f"determines their numbers; remove one."
+                    )
+                met[content] = configuration.label
             yield configuration
 
     def _refuse_unused(self) -> None:
@@ -159,8 +169,71 @@ class Plan:
                 f"configurations: {', '.join(seen)} learns from the scored person and is scored on later windows, "
                 f"{known}"
             )
-        if any(fold.seen for fold in self.protocol.folds(self.subjects)):
-            raise StudyError(f"protocol.seen: people who are learned from are scored too, on later windows, {known}")
+        for fold in self.protocol.folds(self.subjects):
+            if fold.seen or fold.tracked:
+                raise StudyError(f"protocol: people who are learned from are scored too, on later windows, {known}")
+
+    def _refuse_unchoosable(self) -> None:
+        """Refuse open values where nobody is set aside on whom they could be chosen."""
+        for one in self.open:
+            if self.protocol.choosing(self.subjects) is None:
+                raise StudyError(
+                    f"configurations: {one.label} leaves a value open, and protocol {self.study.protocol.name} sets "
+                    f"nobody aside to choose it on: give protocol: {{name: stream, choosing_subjects: 6, ...}}, or a "
+                    f"value."
+                )
+            if one.strategy.needs_target or not one.strategy.sequential:
+                raise StudyError(
+                    f"configurations: {one.label} leaves a value open, which only strategies that meet subjects in "
+                    f"sequence, and need no windows of the scored people, can: give a value."
+                )
+
+    @property
+    def open(self) -> tuple[Configuration, ...]:
+        """Configurations of which a value is still to be chosen: until then their cells are those of a candidate."""
+        return tuple(one for one in self.configurations if one.candidates)
+
+    def choosing(self) -> dict[str, dict[str, list[Cell]]]:
+        """Cells on which open values are chosen, by configuration and candidate: first seed, orders of the protocol."""
+        fold = self.protocol.choosing(self.subjects)
+        if fold is None:
+            return {}
+        return {
+            one.label: {value: self._of(candidate, fold) for value, candidate in one.candidates.items()}
+            for one in self.open
+        }
+
+    def _of(self, candidate: Configuration, fold: Fold) -> list[Cell]:
+        shared, seed = self._determinants(candidate), self._seeds(candidate)[0]
+        orders = range(self.protocol.choosing_orders)
+        groups = [self._group(candidate, shared, (fold,), seed, stream, keeps=False) for stream in orders]
+        return [cell for group in groups for cell in group.cells]
+
+    def chosen(self, rows: pd.DataFrame) -> Plan:
+        """The plan with its open values chosen.
+
+        Parameters
+        ----------
+        rows : DataFrame
+            Rows of the cells of `choosing` at every step.
+
+        Raises
+        ------
+        LearningError
+            No candidate of a configuration could be learned.
+        """
+        made = {
+            label: choose(
+                label, {value: [cell.digest for cell in cells] for value, cells in of.items()}, rows, self.study.metric
+            )
+            for label, of in self.choosing().items()
+        }
+        plan = copy(self)
+        plan.configurations = tuple(
+            one.chosen(made[one.label].value) if one.label in made else one for one in self.configurations
+        )
+        plan.choices = tuple(made.values())
+        return plan
 
     @property
     def representations(self) -> tuple[Representation, ...]:
@@ -216,11 +289,13 @@ class Plan:
         """All cells, lazily, in the groups that are computed together."""
         for configuration in self.configurations:
             shared = self._determinants(configuration)
-            streams = range(self.study.orders if configuration.strategy.sequential else 1)
+            ordered = configuration.strategy.sequential and configuration.strategy.order_matters
+            streams = range(self.study.orders if ordered else 1)
             for folds in self._together(configuration):
                 for stream in streams:
                     for seed in self._seeds(configuration):
-                        yield self._group(configuration, shared, folds, seed, stream)
+                        keeps = self._keeps_model(configuration, seed, stream)
+                        yield self._group(configuration, shared, folds, seed, stream, keeps)
 
     def _together(self, configuration: Configuration) -> Iterator[tuple[Fold, ...]]:
         """Folds that are learned side by side, in the order of the protocol."""
@@ -228,9 +303,8 @@ class Plan:
         return _balanced(tuple(folds)) if configuration.strategy.lockstep else ((fold,) for fold in folds)
 
     def _group(
-        self, configuration: Configuration, shared: str, folds: tuple[Fold, ...], seed: int, stream: int
+        self, configuration: Configuration, shared: str, folds: tuple[Fold, ...], seed: int, stream: int, keeps: bool
     ) -> Group:
-        keeps = self._keeps_model(configuration, seed, stream)
         # Which folds are stacked with which may change the last bits of their numbers.
         beside = [digest(folds)] if len(folds) > 1 else []
         told = [(fold, digest([shared, fold, seed, stream, keeps, *beside])) for fold in folds]
@@ -264,7 +338,6 @@ class Plan:
 
     def job(self, cell: Cell) -> Job:
         """What a worker needs for a cell, besides the cohort."""
-        curve = {name: self.metrics["window"][name] for name in CURVE_METRICS}
         return Job(
             strategy=cell.configuration.strategy,
             fold=cell.fold,
@@ -272,9 +345,16 @@ class Plan:
             stream=cell.stream,
             validation_subjects=self.validation_subjects(cell.configuration),
             metrics=self.metrics,
-            curve_metrics=curve,
+            curve_metrics=self._curve_metrics(cell.fold),
             keep_model=cell.keeps_model,
         )
+
+    def _curve_metrics(self, fold: Fold) -> Mapping[Level, Mapping[str, Metric]]:
+        """Metrics at every step; in a stream, whose every step scores everybody, the study's own alone."""
+        if not fold.tracked:
+            return {"window": {name: self.metrics["window"][name] for name in CURVE_METRICS}}
+        primary = self.study.metric
+        return {level: {primary: of[primary]} for level, of in self.metrics.items() if primary in of}
 
     def _keeps_model(self, configuration: Configuration, seed: int, stream: int) -> bool:
         """One fitted predictor a fold is kept, of the first seed and order: what a tracker can offer for new people."""
@@ -319,6 +399,12 @@ class Plan:
         )
 
 
+def is_here(study: Study, places: Places) -> bool:
+    """Whether the data set of a study is on this machine; raises StudyError if there is no such set."""
+    kind: type[Dataset] = find(study.dataset.name, DATASETS, "data set", Dataset)
+    return kind.present(places) is not None
+
+
 def _balanced(folds: Sequence[Fold]) -> Iterator[tuple[Fold, ...]]:
     """Folds in groups of at most `_SIDE_BY_SIDE`, as few as there can be and of nearly equal size."""
     groups = -(-len(folds) // _SIDE_BY_SIDE)
@@ -331,9 +417,10 @@ def _place(metric: str) -> str:
     return locate(metric, METRICS, "metric")
 
 
-def _content(configuration: Configuration) -> str:
-    """Digest of what tells one configuration's numbers from another's in the same study."""
-    return digest([configuration.strategy, configuration.representation])
+def _contents(configuration: Configuration) -> list[str]:
+    """Digest of what tells its numbers from another's in the same study; where it may become several, of each."""
+    possible = configuration.candidates.values() or [configuration]
+    return [digest([one.strategy, one.representation]) for one in possible]
 
 
 def _metrics(primary: str, level: Level) -> Mapping[Level, Mapping[str, Metric]]:

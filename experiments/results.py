@@ -293,9 +293,25 @@ class Results:
         return self._rows("? IS NULL OR final = ?", digests, (final, final))
 
     def judged(self, digests: Iterable[str], header: Header, *, final: bool | None = None) -> pd.DataFrame:
-        """As `rows`, of the people alone whom a configuration is judged on: see `experiments.report.scores.judged`."""
+        """As `rows`, of the people alone whom a configuration is judged on: see `experiments.report.scores.judged`.
+
+        The learners of a stream are unseen until they are met; they are learned from, so nothing is judged on them.
+        """
         target = f"CASE WHEN configuration IN ({', '.join('?' * len(header.seen))}) THEN 'seen' ELSE 'unseen' END"
-        return self._rows(f"(? IS NULL OR final = ?) AND target = {target}", digests, (final, final, *header.seen))
+        learners = "SELECT digest, subject FROM scores WHERE final AND target = 'seen'"
+        return self._rows(
+            f"(? IS NULL OR final = ?) AND target = {target} "
+            f"AND (target = 'seen' OR final OR (digest, subject) NOT IN ({learners}))",
+            digests,
+            (final, final, *header.seen),
+        )
+
+    def tracked(self, digests: Iterable[str], metric: str) -> pd.DataFrame:
+        """As `rows`, of what a metric says after every step of a stream.
+
+        Until a learner is met its target is unseen, so these rows tell the order too.
+        """
+        return self._rows("NOT final AND metric = ?", digests, (metric,))
 
     def people(self, digests: Iterable[str], header: Header) -> pd.DataFrame:
         """As `rows`, of final predictors in the study's metric at its level: unseen people and seen ones."""

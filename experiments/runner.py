@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -91,14 +90,15 @@ def run(
         # Before the results file is made: of data that cannot be used there are no results.
         cohorts = _cohorts(plan, cache, console)
         with Results(path) as results:
+            work = _Work(cohorts, results, console, git_commit(), workers, address)
+            plan = work.settled(plan)
             header = header_of(plan, tuple(cohorts.values()))
             artifacts = None if tracking_uri else folders.artifacts
             publisher = LivePublisher(tracking_uri or folders.tracking_uri, artifacts, header, path)
-            work = _Work(plan, cohorts, results, publisher, console, git_commit())
-            groups, finished = work.begin(header)
+            work.begin(plan, header)
             with publisher:
                 started = time.perf_counter()
-                computed, failed = work.compute(groups, finished, workers, address) if groups else (0, 0)
+                computed, failed = work.compute(plan, list(plan.groups()), publisher.subject_done)
                 seconds = time.perf_counter() - started
     return Report(computed, failed, seconds, publisher.seconds + publisher.waited_seconds, publisher.problem)
 
@@ -120,6 +120,7 @@ def header_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> Header:
         controls=tuple(one.label for one in plan.configurations if one.control),
         seen=tuple(one.label for one in plan.configurations if one.strategy.target == "seen"),
         target_score=plan.study.target_score,
+        choices=plan.choices,
     )
 
 
@@ -143,53 +144,87 @@ def _cohorts(plan: Plan, cache: Cache, console: Console) -> dict[str, Cohort]:
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """A run of a study: what is computed, and who hears of it."""
+    """A run of a study: what is computed, and where it is written."""
 
-    plan: Plan
     cohorts: Mapping[str, Cohort]
     results: Results
-    publisher: LivePublisher
     console: Console
     commit: str
+    workers: int | None
+    address: str
 
-    def begin(self, header: Header) -> tuple[list[Group], AbstractSet[str]]:
-        """Write the plan; groups of which a cell is missing, and the digests of all cells that are finished."""
-        groups = list(self.plan.groups())
-        cells = [cell for group in groups for cell in group.cells]
+    def settled(self, plan: Plan) -> Plan:
+        """The plan with its open values chosen; what is missing to choose them is computed.
+
+        Raises
+        ------
+        LearningError
+            No candidate could be learned.
+        """
+        cells = [cell for of in plan.choosing().values() for mine in of.values() for cell in mine]
+        if not cells:
+            return plan
+        self.console.print(f"Choosing values on {len(cells[0].fold.learners)} people who are set aside.")
+        self.compute(plan, [Group((cell,)) for cell in cells])
+        rows = self.results.tracked([cell.digest for cell in cells], plan.study.metric)
+        settled = plan.chosen(rows)
+        for one in settled.choices:
+            self.console.print(f"{one.configuration}: {one.value}", soft_wrap=True)
+        return settled
+
+    def begin(self, plan: Plan, header: Header) -> None:
+        """Write the plan, and the names that finished cells have in it."""
+        cells = list(plan.cells())
         self.results.set_plan(header, [cell.digest for cell in cells])
-        finished = self.results.finished() & {cell.digest for cell in cells}
-        self.results.relabel(self.plan.record(cell, self.commit) for cell in cells if cell.digest in finished)
-        missing = [group for group in groups if any(cell.digest not in finished for cell in group.cells)]
-        return missing, finished
+        finished = self.results.finished()
+        self.results.relabel(plan.record(cell, self.commit) for cell in cells if cell.digest in finished)
 
     def compute(
-        self, groups: Sequence[Group], finished: AbstractSet[str], workers: int | None, address: str
+        self, plan: Plan, groups: Sequence[Group], done: Callable[[str, str], None] | None = None
     ) -> tuple[int, int]:
-        """Compute groups, writing each cell that was not finished; how many there were, and how many failed."""
+        """Compute groups, writing each cell that was not finished; how many there were, and how many failed.
+
+        Parameters
+        ----------
+        plan : Plan
+            Theirs.
+        groups : sequence of Group
+            Those of which no cell is missing are left out.
+        done : callable or None
+            Told the configuration and the fold of which all cells are written.
+        """
+        finished = self.results.finished()
+        groups = [group for group in groups if any(cell.digest not in finished for cell in group.cells)]
+        if not groups:
+            return 0, 0
         # Ray takes a second or two to import: only a study that has something to compute pays it.
         from experiments.engine import cluster, compute_all
 
         def jobs() -> Iterator[tuple[Group, str, list[Job]]]:
             for group in groups:
-                yield group, _key(self.plan, group.configuration), [self.plan.job(cell) for cell in group.cells]
+                yield group, _key(plan, group.configuration), [plan.job(cell) for cell in group.cells]
 
         missing = [cell for group in groups for cell in group.cells if cell.digest not in finished]
         left = Counter((cell.configuration.label, cell.fold.name) for cell in missing)
+        before = sum(cell.digest in finished for cell in plan.cells())
         failed = 0
-        with cluster(workers, address) as at_once, Progress(self.console, len(missing), len(finished)) as progress:
+        with (
+            cluster(self.workers, self.address) as at_once,
+            Progress(self.console, len(missing), before) as progress,
+        ):
             for group, outcomes in compute_all(jobs(), self.cohorts, at_once):
                 for cell, outcome in zip(group.cells, outcomes, strict=True):
                     # A group is computed whole, so what was finished before has come again, the same to the bit.
                     if cell.digest in finished:
                         continue
-                    self.results.record(self.plan.record(cell, self.commit), outcome, time.time())
+                    self.results.record(plan.record(cell, self.commit), outcome, time.time())
                     failed += outcome.cause is not None
                     subject = (cell.configuration.label, cell.fold.name)
-                    value = _shown(outcome, self.plan.study.metric, cell.configuration.strategy.target)
+                    value = _shown(outcome, plan.study.metric, cell.configuration.strategy.target)
                     progress.cell_done(subject[0], value, outcome.cause is not None)
                     left[subject] -= 1
-                    if not left[subject]:
-                        self.publisher.subject_done(*subject)
+                    if done is not None and not left[subject]:
+                        done(*subject)
         return len(missing), failed
 
 

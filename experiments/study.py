@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,8 +28,18 @@ class Choice(_Strict):
     @property
     def text(self) -> str:
         """Name with its values, for people."""
-        told = ", ".join(f"{key}={value}" for key, value in self.values.items())
+        told = ", ".join(f"{key}={_told(value)}" for key, value in self.values.items())
         return f"{self.name}({told})" if told else self.name
+
+
+CHOOSE = "choose"
+"""Key of a value that a study leaves open: ``strength: {choose: [1, 10]}``."""
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping) and set(value) == {CHOOSE}:
+        return f"one of {value[CHOOSE]}"
+    return str(value)
 
 
 def _choice(value: Any) -> Any:
@@ -144,6 +155,9 @@ class Study(Parts):
         return self.model_copy(update={"configurations": kept})
 
 
+_ACROSS = "across"
+"""Key of the data sets that a study asks the same of."""
+
 SHIPPED = Path(__file__).parent / "studies"
 
 
@@ -177,7 +191,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_study(path: Path, changes: Sequence[str] = ()) -> Study:
-    """Read a study file, change values of it, and check all its fields.
+    """Read a study file of one data set, change values of it, and check all its fields.
 
     Parameters
     ----------
@@ -189,7 +203,31 @@ def read_study(path: Path, changes: Sequence[str] = ()) -> Study:
     Raises
     ------
     StudyError
-        No YAML, or a wrong key, type or range; the message names the field.
+        No YAML, or a wrong key, type or range; the message names the field. Or a file of several data sets.
+    """
+    studies = read_studies(path, changes)
+    if len(studies) > 1:
+        raise StudyError(f"{path} asks several data sets ({', '.join(study.study for study in studies)}): choose one.")
+    return studies[0]
+
+
+def read_studies(path: Path, changes: Sequence[str] = (), across: Sequence[str] | None = None) -> list[Study]:
+    """As `read_study`, of a file that may ask the same of several data sets.
+
+    Such a file has a key ``across``: under a name for each data set the values of the study that are different there,
+    the others being those of the file. Each is a study of its own, called ``STUDY.NAME``.
+
+    Parameters
+    ----------
+    path, changes
+        As for `read_study`; each of the studies is changed.
+    across : sequence of str or None
+        Names of those that are read; None reads all.
+
+    Raises
+    ------
+    StudyError
+        As `read_study`; or a name that the file does not have.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
@@ -197,6 +235,31 @@ def read_study(path: Path, changes: Sequence[str] = ()) -> Study:
         raise StudyError(f"Cannot read the study file {path}: {error}") from error
     if not isinstance(content, dict):
         raise StudyError(f"{path} is no study: expected keys and values, see `unseen new NAME`.")
+    return [_checked(one, path, changes) for one in _parts(content, across)]
+
+
+def _parts(content: dict[str, Any], across: Sequence[str] | None) -> list[dict[str, Any]]:
+    parts = content.pop(_ACROSS, {})
+    if not isinstance(parts, dict) or not all(isinstance(part, dict) for part in parts.values()):
+        raise StudyError(f"{_ACROSS}: expected names of data sets, each with the values of the study there.")
+    for name in across or ():
+        if name not in parts:
+            told = nearest(name, parts) if parts else "This study has one data set."
+            raise StudyError(f"--across {name}: no such part of the study. {told}")
+    named = {f"{content.get('study')}.{name}": part for name, part in parts.items() if not across or name in across}
+    return [_merged(content, {**part, "study": name}) for name, part in named.items()] or [content]
+
+
+def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Values of both, those of `own` before the common ones; mappings are merged key by key."""
+    merged = copy.deepcopy(common)
+    for key, value in own.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merged(merged[key], value) if both else copy.deepcopy(value)
+    return merged
+
+
+def _checked(content: dict[str, Any], path: Path, changes: Sequence[str]) -> Study:
     for change in changes:
         _change(content, change)
     try:

@@ -96,7 +96,7 @@ def learning_of(cohort: Cohort, job: Job) -> Learning:
 def job(strategy: Strategy, fold: int = 0, *, subjects: int = 4, seed: int = 0, stream: int = 0) -> Job:
     folds = list(LeaveOneSubjectOut().folds([f"S{i}" for i in range(subjects)]))
     metrics = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
-    return Job(strategy, folds[fold], seed, stream, 1, {"window": metrics, "trial": metrics}, metrics)
+    return Job(strategy, folds[fold], seed, stream, 1, {"window": metrics, "trial": metrics}, {"window": metrics})
 
 
 def reachable(root: object) -> list[np.ndarray]:

@@ -67,7 +67,7 @@ class Sequential(Spy):
 def job(strategy: Strategy, fold: int = 0, *, seen: bool = True, validation: int = 1) -> Job:
     folds = list(LeaveOneSubjectOut(validation, seen).folds(NAMES))
     metrics = {"accuracy": accuracy}
-    return Job(strategy, folds[fold], 0, 0, validation, {"window": metrics, "trial": metrics}, metrics)
+    return Job(strategy, folds[fold], 0, 0, validation, {"window": metrics, "trial": metrics}, {"window": metrics})
 
 
 def four(trials: int = 1, trial_s: float = 80.0, *, seed: int = 0, step_s: float = 4.0) -> Cohort:

@@ -84,7 +84,7 @@ class Studied:
 def study(strategy: Strategy, cohort: Cohort) -> Studied:
     members, predictions = {}, {}
     for fold in LeaveOneSubjectOut().folds(SUBJECTS):
-        job = Job(strategy, fold, 0, 0, 1, {"window": {"accuracy": accuracy}}, {"accuracy": accuracy})
+        job = Job(strategy, fold, 0, 0, 1, {"window": {"accuracy": accuracy}}, {"window": {"accuracy": accuracy}})
         learning = learning_of(cohort, job, Split.of(cohort, job))
         content = packed(strategy.fit(learning, lambda step, shown: None), learning.training)
         assert content is not None

@@ -61,7 +61,7 @@ def cohort(trials: int = 1, trial_s: float = 80.0, *, subjects: int = 3, seed: i
 def job(strategy: Strategy, fold: int = 0, subjects: int = 3) -> Job:
     folds = list(LeaveOneSubjectOut().folds([f"S{k}" for k in range(subjects)]))
     metrics = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy}
-    return Job(strategy, folds[fold], 0, 0, 1, {"window": metrics, "trial": metrics}, metrics)
+    return Job(strategy, folds[fold], 0, 0, 1, {"window": metrics, "trial": metrics}, {"window": metrics})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,98 @@
+"""Values that a study leaves open, as in ``strength: {choose: [1, 10]}``: chosen on people whom it never scores."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.errors import LearningError, StudyError
+from benchmarks.metrics.table import LOWER_IS_BETTER
+from experiments.study import CHOOSE, Choice
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What was chosen for a configuration.
+
+    Parameters
+    ----------
+    configuration : str
+        Its label.
+    value : str
+        What was chosen, as ``strength=10``.
+    scores : mapping of str to float
+        Score of every candidate, by what would have been chosen; NaN where it could not be learned in every order.
+    """
+
+    configuration: str
+    value: str
+    scores: Mapping[str, float]
+
+
+def candidates(choice: Choice, where: str) -> dict[str, Choice]:
+    """All ways to fill the open values of a part, by what is chosen in each; none where nothing is open.
+
+    Raises
+    ------
+    StudyError
+        There is nothing to choose from.
+    """
+    open_values = {key: value[CHOOSE] for key, value in choice.values.items() if is_open(value)}
+    for key, values in open_values.items():
+        if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+            raise StudyError(f"{where}.{key}.{CHOOSE}: expected a list of values to choose from, found {values!r}.")
+    if not open_values:
+        return {}
+    filled = [dict(zip(open_values, values, strict=True)) for values in itertools.product(*open_values.values())]
+    return {
+        ", ".join(f"{key}={value}" for key, value in one.items()): choice.model_copy(
+            update={"values": {**choice.values, **one}}
+        )
+        for one in filled
+    }
+
+
+def is_open(value: Any) -> bool:
+    """Whether a value of a study is left to be chosen."""
+    return isinstance(value, Mapping) and set(value) == {CHOOSE}
+
+
+def choose(configuration: str, cells: Mapping[str, Sequence[str]], rows: pd.DataFrame, metric: str) -> Chosen:
+    """The candidate that does best on people whom its streams have not met yet.
+
+    Its score is the mean, over the steps after the first subject and the people still to come, of the study's metric
+    of windows; then over the orders. Of equals, the first is taken.
+
+    Parameters
+    ----------
+    configuration : str
+        Label of what is chosen for.
+    cells : mapping of str to sequence of str
+        Digests of the cells of each candidate.
+    rows : DataFrame
+        Rows of these cells at every step, see `experiments.results.Results.tracked`.
+    metric : str
+        The study's.
+
+    Raises
+    ------
+    LearningError
+        No candidate could be learned.
+    """
+    unmet = rows[(rows["target"] == "unseen") & (rows["step"] > 0) & (rows["level"] == "window")]
+    means = unmet.groupby("digest")["value"].mean()
+    scores = {value: float(means.reindex(list(digests)).mean(skipna=False)) for value, digests in cells.items()}
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    learned = {value: sign * score for value, score in scores.items() if not math.isnan(score)}
+    if not learned:
+        raise LearningError(
+            f"{configuration}: none of {', '.join(scores)} could be learned in every order of the people who are set "
+            f"aside. `unseen show` tells why cells failed; choose from other values."
+        )
+    return Chosen(configuration, max(learned, key=lambda value: learned[value]), scores)
