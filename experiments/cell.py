@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,6 +33,10 @@ _TOGETHER_BYTES = 2**30
 """Bytes of windows that folds learning side by side are handed together. A constant, since which folds share a stack
 may show in the last digits: it must not depend on the machine.
 """
+
+
+_NEVER = sys.maxsize
+"""A step that no strategy reaches: when one that learns from nobody meets people."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Scored:
         return self.met is not None
 
     def target_at(self, step: int) -> Target:
-        """Whether the person has been learned from by then."""
+        """Whether the person has been learned from by then, on a learning curve."""
         return "unseen" if self.met is not None and step < self.met else self.target
 
 
@@ -325,7 +330,8 @@ def _prepared(cohort: Cohort, job: Job) -> _Case | Outcome:
         met = {subject: step for step, subject in enumerate(learning.training.subjects, start=1)}
         seen = [one for one in split.later if one.subject in met]
         if job.fold.tracked and job.strategy.sequential:
-            seen = [replace(one, met=met[one.subject]) for one in seen]
+            never = not job.strategy.order_matters
+            seen = [replace(one, met=_NEVER if never else met[one.subject]) for one in seen]
         return _Case(job, learning, (*split.scored, *seen), time.process_time() - started)
     except Exception as error:  # Whatever a part throws, the other cells go on.
         return Outcome((), (), time.process_time() - started, cause=_cause(error))
@@ -454,7 +460,8 @@ def _records(
             continue  # A part of a trial is no trial.
         y, probabilities = _LEVELS[level](said, one.windows)
         for name, value in score(y, probabilities, of_level).items():
-            place = (step, final, one.subject, one.target_at(step), one.grouping, level, name)
+            target = one.target if final else one.target_at(step)
+            place = (step, final, one.subject, target, one.grouping, level, name)
             records.append(ScoreRecord(*place, value.value, value.reason, about.model))
     return records
 

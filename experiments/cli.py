@@ -55,6 +55,11 @@ Changes = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Change a value of the study, as in --set protocol.name=loso."),
 ]
 
+Across = Annotated[
+    list[str] | None,
+    typer.Option("--across", metavar="NAME", help="Of a study across data sets only this one; may be repeated."),
+]
+
 BAD_INPUT, CELLS_FAILED, STOPPED = 2, 1, 130
 
 
@@ -66,6 +71,7 @@ def run_(
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: all cores.")] = None,
     changes: Changes = None,
     only: Only = None,
+    across: Across = None,
     ray: Annotated[str, typer.Option(metavar="ADDRESS", help="Ray cluster to join, as in --ray auto.")] = "local",
     tracking_uri: Annotated[str | None, typer.Option(help="MLflow server. Default: a file beside the results.")] = None,
 ) -> None:
@@ -74,59 +80,67 @@ def run_(
 
     from benchmarks.errors import StudyError
     from experiments.folders import Folders
-    from experiments.runner import run
+    from experiments.runner import Report, run
 
     if workers is not None and ray != "local":
         raise StudyError("--workers is for this machine; a cluster (--ray) has the workers that it has.")
     console = Console(stderr=True)
-    plan, cache = _planned(study, data, changes or [], only)
-    try:
-        report = run(plan, Folders(results), cache, console, workers=workers, address=ray, tracking_uri=tracking_uri)
-    except KeyboardInterrupt:
-        console.print("Stopped. What was finished is kept; the same command computes the rest.")
-        raise typer.Exit(STOPPED) from None
-    _show(plan.study.study, results)
-    console.print(
-        f"{report.computed - report.failed} cells computed in {report.seconds:.1f} s; logging took "
-        f"{report.logging_s:.1f} s beside them. Browse: unseen ui --results {results}",
-        soft_wrap=True,
-    )
-    if report.problem:
-        console.print(f"[yellow]MLflow is behind:[/yellow] {report.problem} The results are complete.")
-    if report.failed:
-        console.print(f"[red]{report.failed} cells failed[/red]; the table says which. The same command tries again.")
+    reports: list[Report] = []
+    for plan, cache in _planned(study, data, changes or [], only, across):
+        try:
+            report = run(
+                plan, Folders(results), cache, console, workers=workers, address=ray, tracking_uri=tracking_uri
+            )
+        except KeyboardInterrupt:
+            console.print("Stopped. What was finished is kept; the same command computes the rest.")
+            raise typer.Exit(STOPPED) from None
+        reports.append(report)
+        _show(plan.study.study, results)
+        console.print(
+            f"{report.computed - report.failed} cells computed in {report.seconds:.1f} s; logging took "
+            f"{report.logging_s:.1f} s beside them. Browse: unseen ui --results {results}",
+            soft_wrap=True,
+        )
+        if report.problem:
+            console.print(f"[yellow]MLflow is behind:[/yellow] {report.problem} The results are complete.")
+    failed = sum(report.failed for report in reports)
+    if failed:
+        console.print(f"[red]{failed} cells failed[/red]; the table says which. The same command tries again.")
         raise typer.Exit(CELLS_FAILED)
 
 
 @app.command("plan")
-def plan_(study: StudyName, data: DataFolder = None, changes: Changes = None, only: Only = None) -> None:
-    """Cells by configuration; nothing is computed."""
-    from collections import Counter
-
-    from rich.table import Table
-
+def plan_(
+    study: StudyName, data: DataFolder = None, changes: Changes = None, only: Only = None, across: Across = None
+) -> None:
+    """Cells by configuration, and what choosing open values costs; nothing is computed."""
+    from experiments.report.planned import planned_table
     from experiments.report.table import table_console
 
-    plan, _ = _planned(study, data, changes or [], only)
-    counts = Counter(cell.configuration.label for cell in plan.cells())
-    table = Table(
-        title=f"{plan.study.study}: {plan.dataset.card.name}, {plan.task_name}, {len(plan.subjects)} subjects"
-    )
-    for column in ("configuration", "representation", "normalization", "encoder", "strategy"):
-        table.add_column(column, overflow="fold")
-    table.add_column("cells", justify="right")
-    for configuration in plan.configurations:
-        told = [configuration.choices[name].text for name in ("representation", "normalization", "encoder")]
-        table.add_row(configuration.label, *told, configuration.variant, str(counts[configuration.label]))
-    table.add_section()
-    table.add_row("all", "", "", "", "", str(counts.total()))
-    table_console().print(table)
+    for plan, _ in _planned(study, data, changes or [], only, across):
+        table_console().print(planned_table(plan))
 
 
 @app.command()
-def show(study: StudyName, results: ResultsFolder = Path("results")) -> None:
+def show(study: StudyName, results: ResultsFolder = Path("results"), across: Across = None) -> None:
     """The table of a study again, from its results file alone."""
-    _show(_known(study, results), results)
+    for name in _known(study, results, across):
+        _show(name, results)
+
+
+@app.command()
+def report(
+    study: StudyName,
+    results: ResultsFolder = Path("results"),
+    across: Across = None,
+    output: Annotated[Path | None, typer.Option(help="Folder of the page. Default: that of the results.")] = None,
+) -> None:
+    """Write the page of a study of streams, Markdown and HTML with figures, from its results files alone."""
+    from experiments.folders import Folders
+    from experiments.report.continual_page import write_page
+
+    for path in write_page(_known(study, results, across), Folders(results), output or results):
+        typer.echo(path)
 
 
 @app.command()
@@ -218,12 +232,14 @@ def publish(
     study: StudyName,
     tracking_uri: Annotated[str, typer.Option(help="MLflow server, or sqlite:///FILE.")],
     results: ResultsFolder = Path("results"),
+    across: Across = None,
 ) -> None:
     """Rebuild the view of a study on any MLflow server, from its results file alone. Twice is as good as once."""
     from experiments.folders import Folders
     from experiments.publishing import publish as rebuild
 
-    typer.echo(rebuild(_known(study, results), Folders(results), tracking_uri))
+    for name in _known(study, results, across):
+        typer.echo(rebuild(name, Folders(results), tracking_uri))
 
 
 def _places(data: Path | None, study: Path) -> Places:
@@ -236,22 +252,35 @@ def _places(data: Path | None, study: Path) -> Places:
     return Places(data=data or cache / "datasets", cache=cache, study=study)
 
 
-def _planned(name: str, data: Path | None, changes: list[str], only: list[str] | None) -> tuple[Plan, Cache]:
+def _planned(
+    name: str, data: Path | None, changes: list[str], only: list[str] | None, across: list[str] | None
+) -> list[tuple[Plan, Cache]]:
+    """Plans of a study: one, or of those data sets of several that are here or that were asked for."""
     from benchmarks.cache import Cache
-    from experiments.plan import Plan
-    from experiments.study import locate_study, read_study
+    from experiments.plan import Plan, is_here
+    from experiments.study import locate_study, read_studies
 
     path = locate_study(name)
     places = _places(data, path.resolve().parent)
-    return Plan(read_study(path, changes).only(only), places), Cache(places.cache / "representations")
+    studies = read_studies(path, changes, across)
+    here = [study for study in studies if across or len(studies) == 1 or is_here(study, places)]
+    for study in studies:
+        if study not in here:
+            typer.echo(f"{study.study} is left out: its data are not in {places.data}.", err=True)
+    return [(Plan(study.only(only), places), Cache(places.cache / "representations")) for study in here]
 
 
-def _known(study: str, results: Path) -> str:
-    """Name of a study that has results: by its name alone too, where its file is somewhere else by now."""
+def _known(study: str, results: Path, across: list[str] | None) -> list[str]:
+    """Names of the studies that a name means: one that has results by its name alone, where its file is elsewhere."""
     from experiments.folders import Folders
-    from experiments.study import locate_study, read_study
+    from experiments.study import locate_study, read_studies
 
-    return study if Folders(results).results(study).is_file() else read_study(locate_study(study)).study
+    folders = Folders(results)
+    if folders.results(study).is_file():
+        return [study]
+    names = [one.study for one in read_studies(locate_study(study), across=across)]
+    # Of a study across data sets those that were run; of none, the first, whose absence is told.
+    return [name for name in names if folders.results(name).is_file()] or names[:1]
 
 
 def _show(study: str, folder: Path) -> None:

@@ -181,7 +181,9 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Mapping of a node, refusing a repeated key."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        # A merge key (`<<`) takes over the keys of other mappings, which may stand here again, with other values.
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in own]
         repeated = [key for key in keys if keys.count(key) > 1]
         if repeated:
             raise yaml.constructor.ConstructorError(

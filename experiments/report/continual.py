@@ -1,0 +1,187 @@
+"""What orders of a stream say of each configuration: scores (the table), their spread (F4), and differences (F5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.windows import FloatArray
+from experiments.equivalence import Equivalence, equivalence
+from experiments.report.families import CUMULATIVE, FROM_SCRATCH, REGULARISERS, UNTRAINED, Entrant
+from experiments.report.stream_study import Scored
+from experiments.report.streams import MEASURES, by_order
+from experiments.statistics import Paired, Summary, holm, paired_difference, summary
+from experiments.variance import VarianceComponents, variance_components
+
+ALPHA = 0.05
+MARGIN = 0.02
+"""Difference of scores that is as good as none, where no other is given."""
+
+SPREAD = ("acc", "held_out")
+COMPARED = ("next_subject", "held_out", "acc")
+"""Measures whose spread is taken apart, and whose differences to fine-tuning are tested.
+
+The difference in the next subject's score is that in forward transfer too: its baseline is the same for both.
+"""
+
+_BOUNDS = frozenset({CUMULATIVE, FROM_SCRATCH, UNTRAINED})
+"""They show what could be reached, and are no methods that fine-tuning would be given up for."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """Scores of a configuration.
+
+    Parameters
+    ----------
+    entrant : Entrant
+        The configuration.
+    values : dict of str to Summary
+        Mean and interval over orders by the key of a measure, seeds averaged; of a configuration that meets nobody in
+        sequence its one value, without an interval.
+    """
+
+    entrant: Entrant
+    values: dict[str, Summary]
+
+
+class Spread(NamedTuple):
+    """Where the variance of a configuration's measure comes from: see `variance_components`."""
+
+    place: str
+    configuration: str
+    measure: str
+    components: VarianceComponents
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A configuration against fine-tuning, paired over orders.
+
+    Parameters
+    ----------
+    place : str
+        The group that both are of.
+    configuration, reference : str
+        Labels of the two.
+    measure : str
+        Key of what is compared.
+    regulariser : bool
+        Whether it is a question of this page, or told beside it.
+    paired : Paired
+        Configuration less fine-tuning.
+    p : float
+        p of that difference, Holm-corrected over all comparisons of the page in this measure: of regularisers, or of
+        the others.
+    equivalence : Equivalence
+        Whether the two differ by less than the margin.
+    """
+
+    place: str
+    configuration: str
+    reference: str
+    measure: str
+    regulariser: bool
+    paired: Paired
+    p: float
+    equivalence: Equivalence
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of the two, in words; a difference may be shown to be there and to be small."""
+        if self.p < ALPHA:
+            direction = "better" if self.paired.difference > 0 else "worse"
+            return f"{direction}, {WITHIN}" if self.equivalence.equivalent(ALPHA) else direction
+        return EQUIVALENT if self.equivalence.equivalent(ALPHA) else INCONCLUSIVE
+
+
+WITHIN = "by less than the margin"
+EQUIVALENT = "equivalent within the margin"
+INCONCLUSIVE = "inconclusive"
+
+
+def lines(scored: Scored) -> list[Line]:
+    """Scores of all configurations of a group: first those in sequence, then what stands beside them."""
+    orders = by_order(scored.cells)
+    met = [
+        Line(one, {measure.key: summary(_values(orders, one.label, measure.key)) for measure in MEASURES})
+        for one in scored.group.in_sequence
+    ]
+    beside = [
+        Line(one, {key: summary(np.array([value])) for key, value in scored.beside.loc[one.label].items()})
+        for one in scored.group.beside
+    ]
+    return [*met, *beside]
+
+
+def spreads(scored: Scored) -> list[Spread]:
+    """Variance of the measures in `SPREAD` over the orders and seeds of each configuration in sequence."""
+    return [
+        Spread(scored.group.place, one.label, key, variance_components(_table(scored.cells, one.label, key)))
+        for one in scored.group.in_sequence
+        for key in SPREAD
+    ]
+
+
+def comparisons(of: Sequence[Scored], margin: float = MARGIN) -> list[Comparison]:
+    """All methods against the fine-tuning of their group, in the measures of `COMPARED`.
+
+    Parameters
+    ----------
+    of : sequence of Scored
+        All groups that are told of together, each once.
+    margin : float
+        Difference that is as good as none, above 0.
+
+    Raises
+    ------
+    ValueError
+        A margin that is no positive number.
+    """
+    made = [one for scored in of for one in _compared(scored, margin)]
+    families: dict[tuple[str, bool], list[int]] = {}
+    for place, one in enumerate(made):
+        families.setdefault((one.measure, one.regulariser), []).append(place)
+    for places in families.values():
+        adjusted = holm([made[place].paired.p for place in places])
+        for place, p in zip(places, adjusted, strict=True):
+            made[place] = replace(made[place], p=p)
+    return made
+
+
+def _compared(scored: Scored, margin: float) -> Iterator[Comparison]:
+    reference, orders = scored.group.reference, by_order(scored.cells)
+    if reference is None:
+        return
+    for one in scored.group.in_sequence:
+        if one.label == reference or one.strategy in _BOUNDS:
+            continue
+        for key in COMPARED:
+            both = orders[key].unstack("configuration").reindex(columns=[one.label, reference])
+            mine, plain = both.to_numpy(dtype=np.float64).T
+            paired = paired_difference(mine, plain)
+            yield Comparison(
+                place=scored.group.place,
+                configuration=one.label,
+                reference=reference,
+                measure=key,
+                regulariser=one.strategy in REGULARISERS,
+                paired=paired,
+                p=paired.p,
+                equivalence=equivalence(mine, plain, margin),
+            )
+
+
+def _values(orders: pd.DataFrame, label: str, key: str) -> FloatArray:
+    values: FloatArray = orders.xs(label, level="configuration")[key].to_numpy(dtype=np.float64)
+    return values
+
+
+def _table(cells: pd.DataFrame, label: str, key: str) -> FloatArray:
+    """A measure of a configuration, (orders, seeds)."""
+    table: FloatArray = cells.xs(label, level="configuration")[key].unstack("seed").to_numpy(dtype=np.float64)
+    return table

@@ -1,0 +1,248 @@
+"""The page of a study of streams, from its results files alone: what was done, the scores, and five findings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.errors import ResultsError
+from experiments.folders import Folders
+from experiments.report import continual_figures as figures
+from experiments.report.answers import (
+    Answer,
+    interference_answer,
+    order_answer,
+    reliability_answer,
+    stiffness_answer,
+    transfer_answer,
+)
+from experiments.report.continual import (
+    COMPARED,
+    MARGIN,
+    SPREAD,
+    Comparison,
+    Spread,
+    comparisons,
+    spreads,
+)
+from experiments.report.continual_words import TITLES, chance_of, interval, percent
+from experiments.report.diagnosed import DIAGNOSTICS, Diagnosed, diagnosed
+from experiments.report.document import Block, Bullets, Document, Figure, Heading, Paragraph, Table
+from experiments.report.stream_sections import Chapter, done, meanings, scores, troubles
+from experiments.report.stream_study import StreamStudy, read_stream_study, scored
+from experiments.report.words import number
+from experiments.results import Results
+
+
+def write_page(names: Sequence[str], folders: Folders, output: Path) -> list[Path]:
+    """Write the page of one or several studies as Markdown, with its figures in a folder beside it, and as HTML.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the studies; the page of several is called by what their names have in common.
+    folders : Folders
+        Where their results lie.
+    output : Path
+        Folder of the page.
+
+    Returns
+    -------
+    list of Path
+        The Markdown file and the HTML file.
+
+    Raises
+    ------
+    ResultsError
+        There are no results of a study, they cannot be read or are not of streams, or the page cannot be written.
+    """
+    name = _common(names)
+    document = page([_read(folders.results(one)) for one in names], name)
+    folder = f"{name}_figures"
+    written = {output / f"{name}.md": document.markdown(folder), output / f"{name}.html": document.html()}
+    try:
+        (output / folder).mkdir(parents=True, exist_ok=True)
+        for figure in document.figures:
+            (output / folder / figure.file).write_bytes(figure.png)
+        for path, text in written.items():
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"Cannot write the page to {output}: {error}. Another folder: --output DIR.") from error
+    return list(written)
+
+
+def page(studies: Sequence[StreamStudy], name: str, margin: float = MARGIN) -> Document:
+    """The page of studies that ask the same of several data sets, or of one.
+
+    Parameters
+    ----------
+    studies : sequence of StreamStudy
+        At least one.
+    name : str
+        What they are called together.
+    margin : float
+        Difference of scores that is as good as none, above 0.
+
+    Raises
+    ------
+    ResultsError
+        Rows of a cell do not tell in which order its learners were met.
+    ValueError
+        A margin that is no positive number.
+    """
+    datasets = Counter(study.header.dataset for study in studies)
+    chapters = []
+    for study in studies:
+        header = study.header
+        called = header.dataset if datasets[header.dataset] == 1 else header.study
+        chapters.append(Chapter(called, study, tuple(scored(study, called))))
+    questions = dict.fromkeys(study.header.question for study in studies if study.header.question)
+    return Document(": ".join([name, *questions]), list(_blocks(chapters, margin)))
+
+
+def _blocks(chapters: Sequence[Chapter], margin: float) -> Iterator[Block]:
+    yield Heading(2, "What was done")
+    for chapter in chapters:
+        yield from done(chapter)
+    yield Heading(2, "Scores")
+    yield from meanings(chapters)
+    for place, chapter in enumerate(chapters, start=1):
+        yield from scores(chapter, f"r{place}")
+    yield from _findings(chapters, margin)
+    yield Heading(2, "Failed cells and undefined scores")
+    yield from [block for chapter in chapters for block in troubles(chapter)] or [Paragraph("None.")]
+    yield Heading(2, "Notes")
+    yield from _notes(chapters)
+
+
+def _findings(chapters: Sequence[Chapter], margin: float) -> Iterator[Block]:
+    groups = [(chapter, one) for chapter in chapters for one in chapter.main]
+    measured = [diagnosed(chapter.study, one.group) for chapter, one in groups]
+    yield from _diagnosis("F1", "f1_reliability", measured, reliability_answer, figures.reliability, _F1)
+    yield from _diagnosis("F2", "f2_interference", measured, interference_answer, figures.interference, _F2)
+    yield from _diagnosis("F3", "f3_stiffness", measured, stiffness_answer, figures.stiffness, _F3)
+    spread = [found for _, one in groups for found in spreads(one)]
+    titles = {key: TITLES[key] for key in SPREAD}
+    shown: list[Block] = [_spread_table(spread)]
+    if any(one.components.orders > 1 and one.components.seeds > 1 for one in spread):
+        shown.insert(0, Figure("f4_shares", figures.as_png(figures.shares(spread, titles)), _F4))
+    yield from _answered("F4", order_answer(spread), *shown)
+    compared = comparisons([one for _, one in groups], margin)
+    titles = {key: TITLES[key] for key in COMPARED}
+    shown = []
+    if compared:
+        drawn = figures.differences(compared, titles, margin)
+        shown = [Figure("f5_differences", figures.as_png(drawn), _F5), _comparison_table(compared)]
+    yield from _answered("F5", transfer_answer(compared, margin), *shown)
+
+
+_F1 = (
+    "Agreement of importance by two halves of each subject's windows, at growing noise, and with the subject before. "
+    "Mean over steps, seeds and orders, with the 95 % interval over orders."
+)
+_F2 = (
+    "Gradients of the new subject's loss and of the penalty: mean cosine, and share of steps at which they oppose on "
+    "the most important weights. Mean over steps, seeds and orders, with the 95 % interval over orders."
+)
+_F3 = (
+    "Sum of remembered importance (each method has a unit of its own; decades), share of the penalty in the curvature, "
+    "and distance that a subject moves the weights, after each subject. Mean over seeds and orders, with the 95 % "
+    "interval over orders. Fine-tuning shows how far weights move that nothing holds."
+)
+_F4 = "Share of order, seed and rest in the variance of final scores over runs; an estimate below 0 counts as 0."
+_F5 = (
+    "Differences to fine-tuning over orders: Hodges-Lehmann estimate, 95 % interval (thin) and 90 % interval (thick). "
+    "Within the grey band lies the margin: a thick line inside it is what the equivalence test asks for."
+)
+
+
+def _diagnosis(
+    finding: str,
+    name: str,
+    measured: Sequence[Diagnosed],
+    answer: Callable[[Sequence[Diagnosed]], Answer],
+    draw: Callable[[Sequence[Diagnosed]], Any],
+    caption: str,
+) -> Iterator[Block]:
+    """A finding on measurements, of the groups that have them."""
+    names = DIAGNOSTICS[finding.lower()]
+    having = [one for one in measured if one.configurations(names)]
+    if having:
+        yield from _answered(finding, answer(having), Figure(name, figures.as_png(draw(having)), caption))
+    else:
+        yield Heading(2, f"{finding}. {answer([]).claim}")
+        yield Paragraph(
+            "Not measured: no cell here has such diagnostics. Regularisers tell them with the value diagnostics: true."
+        )
+
+
+def _answered(finding: str, answer: Answer, *shown: Block) -> Iterator[Block]:
+    yield Heading(2, f"{finding}. {answer.claim}")
+    yield Paragraph(answer.verdict)
+    yield from shown
+    if answer.details:
+        yield Bullets(answer.details)
+    yield Paragraph(answer.limits)
+
+
+def _spread_table(of: Sequence[Spread]) -> Table:
+    rows = []
+    for one in of:
+        found = one.components
+        shares = [percent(share) for share in found.shares.values()]
+        span = f"{number(found.lowest)} to {number(found.highest)}"
+        size = f"{found.orders} x {found.seeds}"
+        rows.append((one.place, one.configuration, TITLES[one.measure], size, *shares, chance_of(found.p), span))
+    columns = ("data", "configuration", "score", "orders x seeds", "order", "seed", "rest", "p of order", "orders from")
+    return Table(columns, tuple(rows), "Shares of the variance over runs, and range over orders", frozenset({0, 1, 2}))
+
+
+def _comparison_table(of: Sequence[Comparison]) -> Table:
+    rows = tuple(
+        (
+            one.place,
+            one.configuration,
+            TITLES[one.measure],
+            str(one.paired.n),
+            number(one.paired.difference, signed=True),
+            interval(one.paired.low, one.paired.high, signed=True),
+            chance_of(one.p),
+            chance_of(one.equivalence.p),
+            one.verdict,
+        )
+        for one in of
+    )
+    columns = (
+        "data", "configuration", "score", "orders", "mean difference", "95 % interval", "p (Holm)", "p of equivalence",
+        "verdict",
+    )  # fmt: skip
+    caption = "Against fine-tuning; other methods than regularisers are corrected among themselves"
+    return Table(columns, rows, caption, frozenset({0, 1, 2, 8}))
+
+
+def _notes(chapters: Sequence[Chapter]) -> Iterator[Block]:
+    for chapter in chapters:
+        header = chapter.study.header
+        yield Heading(3, chapter.name)
+        left_out = (f"Not on this page, learned from the scored person alone: {', '.join(header.seen)}.",)
+        yield Bullets(
+            (
+                *header.notes,
+                *left_out * bool(header.seen),
+                f"Made from the results of {header.study} alone; `unseen show {header.study}` tells its table.",
+            )
+        )
+
+
+def _read(path: Path) -> StreamStudy:
+    with Results(path, writable=False) as results:
+        return read_stream_study(results)
+
+
+def _common(names: Sequence[str]) -> str:
+    """Name of the study that asks several data sets: theirs are STUDY.NAME."""
+    parts = zip(*(name.split(".") for name in names), strict=False)
+    return ".".join(first for first, *others in takewhile(lambda part: len(set(part)) == 1, parts)) or "_".join(names)
