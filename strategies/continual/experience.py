@@ -16,37 +16,44 @@ from avalanche.benchmarks.utils import (
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
+from benchmarks.normalization import Normalizer
+from benchmarks.windows import Windows
+from clients.training import tensors
+
 
 class SubjectExperience(DatasetExperience):
     """Windows of one subject, twice over the same memory: as Avalanche's data set and as tensors.
 
-    Plugins that keep or replay windows read the data set. Its task label is 0 for every subject: some of Avalanche's
-    plugins need one, but one head serves all subjects, and nobody tells it who is in front of it.
+    Plugins of Avalanche that keep or replay windows read the data set. Its task label is 0 for every subject: some of
+    them need one, but one head serves all subjects, and nobody tells it who is in front of it.
 
     Parameters
     ----------
-    subject : str
-        Name of the subject.
     position : int
-        Its place in the stream, from 0.
-    x : Tensor, shape (n, ...)
-        Normalised windows.
-    y : Tensor of int64, shape (n,)
-        Labels.
+        The subject's place in the stream, from 0.
+    windows : Windows
+        Labelled windows of one subject, not normalised.
+    normalizer : Normalizer
+        What makes them comparable, as it is when this subject is met.
 
     Attributes
     ----------
+    subject : str
+        Name of the subject.
     tensors : tuple of Tensor
-        Inputs, labels and task labels.
+        Normalised inputs (n, ...), labels (n,) and task labels (n,).
     """
 
-    def __init__(self, subject: str, position: int, x: Tensor, y: Tensor) -> None:
+    def __init__(self, position: int, windows: Windows, normalizer: Normalizer) -> None:
+        x, y = tensors(normalizer(windows), windows.labels)
         dataset = TaskAwareSupervisedClassificationDataset(
             [TensorDataset(x, y)],
             data_attributes=[DataAttribute(y, "targets"), TaskLabels(ConstantSequence(0, len(y)))],
         )
         super().__init__(dataset=dataset, current_experience=position)
-        self.subject = subject
+        (self.subject,) = windows.subjects
+        self.windows = windows
+        self.normalizer = normalizer
         self.tensors = (x, y, torch.zeros_like(y))
 
 
@@ -73,5 +80,6 @@ class Minibatches:
 
     def __iter__(self) -> Iterator[list[Tensor]]:
         order = torch.randperm(len(self.tensors[0]), generator=self.shuffling)
-        for index in torch.split(order, self.size):
-            yield [tensor[index] for tensor in self.tensors]
+        # A subject's windows are few: put in order once, every minibatch is a view.
+        for batch in zip(*(torch.split(tensor[order], self.size) for tensor in self.tensors), strict=True):
+            yield list(batch)

@@ -11,8 +11,9 @@ from clients.encoders.contract import Encoder
 from clients.network import initial_network
 from clients.objectives.contract import Objective
 from clients.predictor import NetworkPredictor
-from clients.training import Training, class_counts, seeded, tensors, torch_generator
+from clients.training import Training, class_counts, seeded, torch_generator
 from strategies.continual.experience import SubjectExperience
+from strategies.continual.stopping import EarlyStopping
 from strategies.continual.template import StreamTemplate
 from strategies.contract import Learning, Observer, check_classes
 
@@ -26,9 +27,10 @@ def learn_stream(
     objective: Objective,
     training: Training,
     epochs: int,
+    patience: int = 5,
     plugins: Sequence[SupervisedPlugin] = (),
 ) -> NetworkPredictor:
-    """Train one network on the training subjects in their order, each for a fixed number of training epochs.
+    """Train one network on the training subjects in their order.
 
     A subject is normalised, shuffled and weighted from itself and those before it alone. So the network after a
     subject does not depend on who comes later, and the order of a subject's minibatches not on who came before.
@@ -36,13 +38,16 @@ def learn_stream(
     Parameters
     ----------
     learning : Learning
-        The subjects and their order.
+        The subjects and their order. Where it has validation windows of the subjects themselves, each one's training
+        stops early on its own; those of other people are not looked at.
     observer : callable
         Called before any learning, and after each subject with a copy of the network.
     normalization, encoder, objective, training
         As for every strategy that trains a network. The loss counts the classes of the current subject.
     epochs : int
-        Training epochs with each subject.
+        Training epochs with each subject, at most.
+    patience : int
+        Epochs in a row without a better validation score, after which a subject's training stops.
     plugins : sequence of SupervisedPlugin
         What is done against forgetting, as new plugins for Avalanche's template.
 
@@ -63,11 +68,13 @@ def learn_stream(
     predictor = NetworkPredictor(network, normalizer, objective)
     observer(0, predictor.snapshot())
 
+    if learning.validation is not None and set(learning.training.subjects) <= set(learning.validation.subjects):
+        plugins = [EarlyStopping(learning.validation, objective, patience), *plugins]
     template = StreamTemplate(network=network, training=training, epochs=epochs, plugins=plugins)
     for position, (subject, windows) in enumerate(learning.training.by_subject()):
         if normalization.shares:
             normalizer = normalizer.learn(STATISTICS[learning.geometry](windows.x))
-        experience = SubjectExperience(subject, position, *tensors(normalizer(windows), windows.labels))
+        experience = SubjectExperience(position, windows, normalizer)
         loss = objective.loss(class_counts(windows.labels, classes))
         # Dropout and plugins draw from the global sources; their numbers must not be those that shuffle.
         with seeded(seed, "subject", subject, "global"):

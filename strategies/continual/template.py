@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from avalanche.core import SupervisedPlugin
+from avalanche.core import BasePlugin, BaseSGDPlugin, SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
@@ -18,11 +18,12 @@ from strategies.continual.experience import Minibatches, SubjectExperience
 
 
 class StreamTemplate(SupervisedTemplate):
-    """Avalanche's template with its own training loop and hooks, so that any plugin for it runs here as it stands.
+    """Avalanche's template with all of its hooks, so that any plugin for it runs here as it stands.
 
-    Three things differ. Minibatches are cut from tensors, unless a plugin brings other data or another loader. There is
-    no evaluator: Avalanche's own writes to the screen and, even without metrics, copies the experience at every hook.
-    And a loss that is not finite ends the training.
+    Four things differ. Minibatches are cut from tensors, unless a plugin brings other data or another loader. A training
+    epoch looks up once which plugins do anything at a hook, and calls no others. There is no evaluator: Avalanche's own
+    writes to the screen and, even without metrics, copies the experience at every hook. And a loss that is not finite
+    ends the training.
 
     Parameters
     ----------
@@ -34,7 +35,16 @@ class StreamTemplate(SupervisedTemplate):
         Training epochs with each subject.
     plugins : sequence of SupervisedPlugin
         Called in this order; new ones for each stream, since they remember what they met.
+
+    Attributes
+    ----------
+    tensors : tuple of Tensor
+        What minibatches are cut from: those of the subject, unless a plugin puts others in their place after the data
+        set was adapted. It may do the same with the loss, `_criterion`.
     """
+
+    tensors: tuple[Tensor, ...]
+    loss: Any
 
     # Avalanche deprecates positional parameters of templates.
     def __init__(
@@ -69,18 +79,78 @@ class StreamTemplate(SupervisedTemplate):
         self._criterion = loss
         self._shuffling = shuffling
         self.train(experience, eval_streams=[], reset_optimizer_state=True)
+        self.tensors = ()
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
         """Take the data set as it is: Avalanche would copy it to choose transforms, of which it has none."""
         del kwargs
         self.adapted_dataset = self.experience.dataset
+        self.tensors = self.experience.tensors
 
     def make_train_dataloader(self, **kwargs: Any) -> None:
         """Cut minibatches from tensors; data that a plugin has put in the subject's place goes Avalanche's way."""
         if self.adapted_dataset is self.experience.dataset:
-            self.dataloader = Minibatches(self.experience.tensors, self.train_mb_size, self._shuffling)
+            self.dataloader = Minibatches(self.tensors, self.train_mb_size, self._shuffling)
         else:
             super().make_train_dataloader(**kwargs)
+
+    def training_epoch(self, **kwargs: Any) -> None:
+        """As Avalanche's, call by call; who does nothing at a hook is not asked at every minibatch."""
+        hooks = {hook: self._doing_something_at(hook) for hook in _HOOKS}
+        (start, before_forward, after_forward, before_backward, after_backward, before_update, after_update, end) = (
+            hooks.values()
+        )
+        for self.mbatch in self.dataloader:
+            if self._stop_training:
+                break
+            self._unpack_minibatch()
+            _call(start, self, kwargs)
+            self.optimizer.zero_grad()
+            self.loss = _NO_LOSS
+            _call(before_forward, self, kwargs)
+            self.mb_output = self.forward()
+            _call(after_forward, self, kwargs)
+            loss = self.criterion()
+            self.loss = loss if self.loss is _NO_LOSS else self.loss + loss
+            _call(before_backward, self, kwargs)
+            self.backward()
+            _call(after_backward, self, kwargs)
+            _call(before_update, self, kwargs)
+            self.optimizer_step()
+            _call(after_update, self, kwargs)
+            _call(end, self, kwargs)
+
+    def _doing_something_at(self, hook: str) -> list[Callable[..., Any]]:
+        """Methods of the plugins for a hook, without those that are Avalanche's empty ones."""
+        return [getattr(plugin, hook) for plugin in self.plugins if _does_something(plugin, hook)]
+
+
+_HOOKS = (
+    "before_training_iteration",
+    "before_forward",
+    "after_forward",
+    "before_backward",
+    "after_backward",
+    "before_update",
+    "after_update",
+    "after_training_iteration",
+)
+"""Of a minibatch, in the order in which they are called."""
+
+_NO_LOSS = 0.0
+"""What plugins add to before there is a loss: a tensor would cost three operations a minibatch for the few that do."""
+
+
+def _call(hooks: Sequence[Callable[..., Any]], template: StreamTemplate, kwargs: dict[str, Any]) -> None:
+    for hook in hooks:
+        hook(template, **kwargs)
+
+
+def _does_something(plugin: object, hook: str) -> bool:
+    method = getattr(type(plugin), hook, None)
+    empty = [getattr(base, hook, None) for base in (BasePlugin, BaseSGDPlugin, SupervisedPlugin)]
+    # Hooks may also stand on the plugin itself, or on something that is no plugin by class.
+    return hook in vars(plugin) or (method is not None and method not in empty)
 
 
 class _NoMetrics(SupervisedPlugin):
@@ -113,5 +183,5 @@ class _StopAtDivergence(SupervisedPlugin):
             raise LearningError(
                 f"Training diverged at subject {strategy.experience.subject}, number "
                 f"{strategy.clock.train_exp_counter + 1} of the stream: the loss is not finite. "
-                "Try a smaller training.learning_rate."
+                "Try a smaller training.learning_rate, or a smaller strength of the strategy."
             )

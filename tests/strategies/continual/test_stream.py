@@ -25,7 +25,7 @@ from avalanche.training.plugins import (
 from torch import Tensor, nn
 
 from benchmarks.errors import LearningError
-from benchmarks.normalization import Stream, Unnormalized
+from benchmarks.normalization import Identity, Stream, Unnormalized
 from benchmarks.windows import Windows
 from clients.encoders.mlp import MLP
 from clients.objectives.cross_entropy import CrossEntropy
@@ -206,14 +206,15 @@ def test_minibatches_are_counted_before_they_are_made() -> None:
 
 
 def test_avalanches_data_set_holds_the_same_windows_in_the_same_memory() -> None:
-    x, y = torch.randn(5, 3, generator=torch_generator(0)), torch.tensor([0, 1, 1, 2, 0])
-    experience = SubjectExperience("a", 4, x, y)
-    assert experience.current_experience == 4
-    assert list(experience.dataset.targets) == y.tolist()
+    windows = gaussian_windows(("a",), per_class=3)
+    experience = SubjectExperience(4, windows, Identity())
+    x, y, _ = experience.tensors
+    assert (experience.current_experience, experience.subject) == (4, "a")
+    assert x.tolist() == torch.tensor(windows.x, dtype=torch.float32).tolist()
+    assert list(experience.dataset.targets) == y.tolist() == windows.labels.tolist()
     for index, (window, label, task) in enumerate(experience.dataset):
         assert window.data_ptr() == x[index].data_ptr()
         assert (label, task) == (y[index], 0)
-    assert experience.tensors[0].data_ptr() == x.data_ptr()
 
 
 # Behaviour

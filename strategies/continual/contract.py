@@ -1,0 +1,116 @@
+"""What every continual strategy is: the stream of subjects, and plugins that say what is done against forgetting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any, ClassVar
+
+from avalanche.core import SupervisedPlugin
+from pydantic import Field
+
+from benchmarks.normalization import Normalization
+from clients.encoders.contract import Encoder
+from clients.objectives.contract import Objective
+from clients.predictor import NetworkPredictor
+from clients.training import Training
+from strategies.continual.stream import learn_stream
+from strategies.contract import Learning, Observer, Strategy, report
+
+Tell = Callable[[int, Mapping[str, float]], None]
+"""Takes measurements of a step, which is the number of subjects learned from, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continual(Strategy):
+    """One network that meets one subject after another.
+
+    Where a protocol holds windows of each subject out for validation (``stream``), a subject's training stops early on
+    its own; elsewhere it is trained on for a fixed number of epochs: validation subjects would have to be met before
+    the stream ends.
+
+    Parameters
+    ----------
+    normalization : Normalization
+        Whose statistics make subjects comparable; ``stream`` knows the subjects met so far.
+    encoder : Encoder
+        The network.
+    objective : Objective
+        The loss; classes are counted anew in each subject.
+    training : Training
+        How weights are updated; the optimiser starts anew with each subject.
+    epochs : int
+        Training epochs with each subject, at most.
+    patience : int
+        A subject's training stops after this many epochs in a row without a better score of its validation windows.
+    diagnostics : bool
+        Whether the observer is told more after each subject, for which more is computed; learning is the same. Every
+        strategy tells ``f3_step``, the distance between its weights before and after the subject; what else there is
+        stands in `strategies.continual.diagnostics`.
+
+    Raises
+    ------
+    StudyError
+        The normalisation needs subjects still to come.
+    """
+
+    sequential: ClassVar[bool] = True
+
+    normalization: Normalization
+    encoder: Encoder
+    objective: Objective
+    training: Training
+    epochs: Annotated[int, Field(gt=0)] = 20
+    patience: Annotated[int, Field(gt=0)] = 5
+    diagnostics: bool = False
+
+    def plugins(self, learning: Learning, tell: Tell) -> Sequence[SupervisedPlugin]:
+        """New plugins for one stream, called in this order; none is fine-tuning.
+
+        Parameters
+        ----------
+        learning : Learning
+            What is learned from: its classes and seed, and how many subjects there will be.
+        tell : callable
+            Takes what a step cost or showed.
+        """
+        del learning, tell
+        return ()
+
+    def fit(self, learning: Learning, observer: Observer) -> NetworkPredictor:
+        """See `Strategy`; a step is a subject."""
+        tell = partial(report, observer)
+        watching = [_Distance(tell)] if self.diagnostics else []
+        return learn_stream(
+            learning,
+            observer,
+            normalization=self.normalization,
+            encoder=self.encoder,
+            objective=self.objective,
+            training=self.training,
+            epochs=self.epochs,
+            patience=self.patience,
+            plugins=[*self.plugins(learning, tell), *watching],
+        )
+
+
+class _Distance(SupervisedPlugin):
+    """Tells how far a subject moved the weights: the Euclidean distance over all parameters."""
+
+    def __init__(self, tell: Tell) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Note where the weights are."""
+        del kwargs
+        self._start = [parameter.detach().clone() for parameter in strategy.model.parameters()]
+
+    def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
+        """Tell how far those that are kept lie from there."""
+        del kwargs
+        pairs = zip(strategy.model.parameters(), self._start, strict=True)
+        squares = [float((end.detach() - start).double().square().sum()) for end, start in pairs]
+        self._tell(strategy.experience.current_experience + 1, {"f3_step": math.sqrt(math.fsum(squares))})
