@@ -106,6 +106,9 @@ class Strategy(ABC):
         Whether the seed changes the result; if not, a study computes one seed only.
     sequential : bool
         Whether subjects are met one after another, so that the order is part of the cell.
+    order_matters : bool
+        Whether the order changes the result, where subjects are met in sequence; if not, a study computes one order
+        only.
     uses_validation : bool
         Whether something is chosen on validation subjects; if not, they are learned from like all others.
     needs_target : bool
@@ -115,7 +118,8 @@ class Strategy(ABC):
     needs_features : bool
         Whether it looks at the representation at all.
     control : bool
-        Whether it shows what can be told without looking at the physiology: a baseline that others have to beat.
+        Whether it shows what can be told without looking at the physiology, or without learning from it: a baseline
+        that others have to beat.
     target : {"unseen", "seen"}
         Whether it learns from other people than the scored one (an unseen person), or from the scored one's own earlier
         windows, as an upper bound (a seen person): it is scored on later ones then, and learns from nobody else.
@@ -125,6 +129,7 @@ class Strategy(ABC):
 
     stochastic: ClassVar[bool] = True
     sequential: ClassVar[bool] = False
+    order_matters: ClassVar[bool] = True
     uses_validation: ClassVar[bool] = False
     needs_target: ClassVar[bool] = False
     needs_onset: ClassVar[bool] = False

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.plan import Plan
+from experiments.plan import Cell, Plan
 from experiments.report.words import plural
 
 _TOLD = ("representation", "normalization", "encoder")
@@ -43,10 +43,15 @@ def _cost(plan: Plan) -> str:
     """How much more learning the choice asks for: a person of a stream is learned from once."""
     cells = [cell for of in plan.choosing().values() for mine in of.values() for cell in mine]
     chosen = sum(len(cell.fold.learners) for cell in cells)
-    streams = [cell for cell in plan.cells() if cell.configuration.strategy.sequential]
+    streams = [cell for cell in plan.cells() if _meets_people(cell)]
     itself = sum(len(cell.fold.learners) for cell in streams)
     return (
         f"Choosing values: {plural(len(cells), 'stream')} of {len(cells[0].fold.learners)} people who are set aside, "
         f"{chosen:,} times that a person is learned from; the study's own streams have {itself:,} "
         f"({chosen / itself:.0%} on top)."
     )
+
+
+def _meets_people(cell: Cell) -> bool:
+    strategy = cell.configuration.strategy
+    return strategy.sequential and strategy.order_matters

@@ -41,6 +41,7 @@ from benchmarks.normalization import Training as TrainingStatistics
 from benchmarks.parts import build, find
 from benchmarks.predictions import Predictions
 from benchmarks.windows import Windows
+from clients.encoders.braindecode import Braindecode
 from clients.encoders.mlp import MLP
 from clients.encoders.table import ENCODERS
 from clients.network import initial_network
@@ -67,7 +68,7 @@ SUBJECTS = ["a", "b", "c", "d"]
 VECTORS = gaussian_windows([*SUBJECTS, "new"], shift=1.0, classes=3)
 PAIRS = gaussian_windows([*SUBJECTS, "new"], shift=1.0, classes=2)
 MATRICES = covariance_windows([*SUBJECTS, "new"], shift=0.3)
-RAW = replace(PAIRS, x=np.repeat(PAIRS.x[:, :, None], 5, axis=2).astype(np.float32))
+RAW = replace(PAIRS, x=np.repeat(PAIRS.x[:, :, None], 32, axis=2).astype(np.float32))
 
 
 def learned(strategy: Strategy, cohort: Windows, geometry: Geometry | None = None) -> Predictor:
@@ -122,6 +123,10 @@ FITTED: dict[str, tuple[Strategy, Windows]] = {
         VECTORS,
     ),
     "finetuning/stream": (network(FineTuning, Stream(), epochs=2), PAIRS),
+    "pooled convolutions/training": (
+        replace(network(Pooled, TrainingStatistics(), epochs=1), encoder=Braindecode("EEGNet", values={"F1": 2})),  # type: ignore[type-var]
+        RAW,
+    ),
 }
 
 
@@ -168,11 +173,18 @@ def test_every_kind_is_tried_here() -> None:
     assert kinds >= {*PREDICTORS, *NORMALIZERS, *TRANSFORMS, *CLASSIFIERS, *ENCODERS, *OBJECTIVES}
 
 
+ENCODED: dict[str, tuple[dict[str, Any], Windows]] = {
+    "braindecode": ({"model": "ShallowFBCSPNet", "values": {"filter_time_length": 5, "pool_time_length": 10}}, RAW),
+    "mlp": ({}, VECTORS),
+}
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_every_encoder_can_be_built_again(name: str) -> None:
-    encoder = build(find(name, ENCODERS, "encoder"), {}, {}, "encoder")
-    start = initial_network(encoder, CrossEntropy(), (4,), 3, seed=0)
-    assert_same(NetworkPredictor(start, Identity(), CrossEntropy()), VECTORS)
+    values, cohort = ENCODED[name]
+    encoder = build(find(name, ENCODERS, "encoder"), {}, values, "encoder")
+    start = initial_network(encoder, CrossEntropy(), cohort.x.shape[1:], 3, seed=0)
+    assert_same(NetworkPredictor(start, Identity(), CrossEntropy()), cohort)
 
 
 def test_reading_moves_no_random_state() -> None:
@@ -248,7 +260,7 @@ def test_what_cannot_be_told_as_plain_values_is_not_packed(predictor: Predictor)
 
 def test_the_form_of_the_windows_is_kept_beside_the_predictor() -> None:
     content = packed(Constant(np.array([1.0])), RAW)
-    assert form_of(content or b"") == WindowForm((4, 5), "float32")
+    assert form_of(content or b"") == WindowForm((4, 32), "float32")
     with pytest.raises(ResultsError, match="no value 'windows'"):
         form_of(packed(Constant(np.array([1.0]))) or b"")
 

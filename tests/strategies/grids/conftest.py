@@ -11,9 +11,9 @@ import pytest
 from strategies.grids.contract import Place
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def ray_of_two() -> Iterator[None]:
-    """Ray on this machine with two processors, for the tests of one file."""
+    """Ray on this machine with two processors, for all tests of grids."""
     import ray
 
     # Ray's sockets need a short path, which those of pytest are not.

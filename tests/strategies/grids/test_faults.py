@@ -27,12 +27,13 @@ from tests.strategies.grids.federations import (
     weights,
     windows_of,
 )
+from tests.strategies.grids.marks import STARTS_ACTORS
 from tests.strategies.learnings import ignore, learning
 
 PLACES = [
     pytest.param(InProcess(), id="in_process"),
     pytest.param(Stacked(), id="stacked"),
-    pytest.param(RayActors(actors=1), id="ray_actors", marks=pytest.mark.slow),
+    pytest.param(RayActors(actors=1), id="ray_actors", marks=STARTS_ACTORS),
 ]
 every_place = pytest.mark.parametrize("place", PLACES, indirect=True)
 in_this_process = pytest.mark.parametrize("place", PLACES[:2], indirect=True)
