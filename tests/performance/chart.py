@@ -1,4 +1,4 @@
-"""The chart of federations that grow."""
+"""Charts of federations that grow, and of streams that go on."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.performance.measuring import Series
+from tests.performance.pace import steps_with
 
 
 def draw_scaling(series: Mapping[int, Series], path: Path) -> None:
@@ -41,5 +42,27 @@ def draw_scaling(series: Mapping[int, Series], path: Path) -> None:
         axes.margins(y=0.15)
         axes.set_ylim(bottom=0)
         axes.legend()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def draw_subjects(series: Mapping[str, Series], subjects: int, path: Path) -> None:
+    """Time for a minibatch over the subjects of a stream, a line for each side; as a PNG.
+
+    Points are single repeats, lines join their medians; sides that failed are left out.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    numbers = range(1, subjects + 1)
+    for place, (name, one) in enumerate((name, one) for name, one in series.items() if one.facts):
+        repeats = [one.of(steps_with(number)) for number in numbers]
+        axes.plot(numbers, repeats, ".", color=f"C{place}", alpha=0.2, markersize=3)
+        axes.plot(numbers, [median(each) for each in repeats], color=f"C{place}", label=name)
+    axes.set(xlabel="subject of the stream", ylabel="ms a minibatch", yscale="log")
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=150)
     pyplot.close(figure)

@@ -31,6 +31,14 @@ class Series:
         """One fact of all repeats."""
         return tuple(facts[name] for facts in self.facts)
 
+    def medians(self, *names: str) -> Facts:
+        """Median over the repeats of each of these facts; nothing where the side failed."""
+        return {name: median(self.of(name)) for name in names} if self.facts else {}
+
+    def mapped(self, told: Callable[[Facts], Facts]) -> Series:
+        """The same repeats, each with what is made of its facts."""
+        return Series([told(facts) for facts in self.facts], self.failed)
+
 
 def alternate(sides: Mapping[str, Callable[[], Facts]], repeats: int) -> dict[str, Series]:
     """What each side told: A B C A B C ..., so that what else the machine does hits all alike.

@@ -17,12 +17,12 @@ _DISTANCE = 4.0
 
 @dataclass(frozen=True)
 class Problem:
-    """Federated averaging of a small network by plain gradient descent.
+    """Federated averaging of a small network by plain gradient descent, or a stream of subjects that it meets by Adam.
 
     Parameters
     ----------
     subjects : int
-        Clients.
+        Clients, or subjects of the stream.
     windows : int
         Windows of each of them.
     shape : tuple of int
@@ -34,7 +34,8 @@ class Problem:
     hidden : int
         Units of the hidden layer of an MLP; other networks do not look at it.
     rounds, epochs : int
-        How often weights are joined, and training epochs of a client in each round.
+        How often weights are joined, and training epochs of a client in each round; a stream has no rounds, and so many
+        training epochs with each subject.
     batch_size : int
         Windows in a minibatch.
     learning_rate : float
@@ -71,6 +72,11 @@ class Problem:
         """Who is learned from where each subject is left out once."""
         return tuple(tuple(other for other in self.everybody if other != left_out) for left_out in self.everybody)
 
+    @property
+    def minibatches(self) -> int:
+        """Steps with a subject, in a round or in a stream."""
+        return self.epochs * -(-self.windows // self.batch_size)
+
     def data(self, subject: int) -> tuple[np.ndarray, np.ndarray]:
         """Windows (n, *shape) in float32 and labels (n,) in int64 of a subject; a function of its number alone."""
         # The same at all times of a window, so that convolutions find it too.
@@ -99,5 +105,11 @@ W = Problem()
 THOUSAND = Problem(hidden=6)
 """W with a network of 987 parameters."""
 
-REDUCED = {"subjects": 4, "windows": 128, "rounds": 2}
+STREAM = Problem(subjects=5, epochs=20, batch_size=32, learning_rate=1e-4)
+"""A stream of five subjects, 320 minibatches each.
+
+Steps are so small that sides with other orders of windows still reach the same loss: it shows that they did the same.
+"""
+
+REDUCED = {"subjects": 4, "windows": 128, "rounds": 2, "epochs": 1}
 """What makes a problem so small that its times mean nothing: to see that all sides run."""

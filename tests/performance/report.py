@@ -20,7 +20,7 @@ from tests.performance.measuring import Row, Target
 from tests.performance.process import ROOT
 
 _COLUMNS = ("entry", "work", "ours", "peer", "ours median", "peer median", "ratio", "target", "met")
-_LIBRARIES = ("flwr", "numpy", "ray", "torch")
+_LIBRARIES = ("avalanche-lib", "flwr", "numpy", "ray", "torch")
 
 
 def table_text(rows: Sequence[Row]) -> str:

@@ -10,4 +10,7 @@ ENTRIES = {
     "encoders": "tests.performance.entries.encoders:measure",
     "scaling": "tests.performance.entries.scaling:measure",
     "workers": "tests.performance.entries.workers:measure",
+    "continual_minibatch": "tests.performance.entries.continual_minibatch:measure",
+    "continual_subjects": "tests.performance.entries.continual_subjects:measure",
+    "continual_study": "tests.performance.entries.continual_study:measure",
 }

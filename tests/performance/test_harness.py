@@ -167,3 +167,12 @@ def test_sides_that_reach_another_loss_have_done_other_work() -> None:
 
 def test_series_tell_one_fact_of_all_repeats() -> None:
     assert Series([{"seconds": 1, "loss": 3}, {"seconds": 2, "loss": 4}]).of("loss") == (3, 4)
+
+
+def test_what_series_tell_can_be_made_into_something_else() -> None:
+    series = Series([{"a": 1, "b": 3}, {"a": 2, "b": 4}, {"a": 9, "b": 8}])
+    assert series.medians("a", "b") == {"a": 2, "b": 4}
+    assert series.mapped(lambda facts: {"c": facts["a"] * facts["b"]}).of("c") == (3, 8, 72)
+    failed = Series(failed="why")
+    assert failed.medians("a") == {}
+    assert failed.mapped(lambda facts: {"c": facts["a"]}) == failed

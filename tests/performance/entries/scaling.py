@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from statistics import median
 
 import psutil
 
@@ -18,6 +17,7 @@ from tests.performance.sides.table import SCALING
 _CLIENTS = (100, 10, 1000, 10_000)
 """The first is what the others are compared with."""
 
+_TOLD = ("setup_s", "data_mib", "peak_mib")
 _SAMPLED = 100
 _COPIES = 8
 """Times the data that have to fit into memory; larger federations are left out."""
@@ -41,7 +41,9 @@ def measure(setting: Setting) -> list[Row]:
 def _rows(series: Mapping[int, Series], fact: str, unit: str, told: str) -> list[Row]:
     base = (f"{_CLIENTS[0]} clients", series[_CLIENTS[0]])
     return [
-        compared("scaling", told, (f"{clients} clients", one), base, Target(1.2), _facts(one), of=fact, unit=unit)
+        compared(
+            "scaling", told, (f"{clients} clients", one), base, Target(1.2), one.medians(*_TOLD), of=fact, unit=unit
+        )
         for clients, one in series.items()
         if clients != _CLIENTS[0]
     ]
@@ -52,10 +54,6 @@ def _memory(series: Mapping[int, Series]) -> list[Row]:
         for facts in one.facts:
             facts["beyond_mib"] = facts["peak_mib"] - facts["data_mib"]
     return _rows(series, "beyond_mib", "MiB", "peak memory beyond the data")
-
-
-def _facts(series: Series) -> Mapping[str, float]:
-    return {name: median(series.of(name)) for name in ("setup_s", "data_mib", "peak_mib")} if series.facts else {}
 
 
 def _fits(problem: Problem) -> bool:

@@ -61,11 +61,16 @@ GRIDS: Mapping[str, Place] = {
 }
 
 
+def encoder(problem: Problem) -> Encoder:
+    """The network of a problem."""
+    return MLP(hidden=(problem.hidden,)) if problem.network == "mlp" else Named(problem.network)
+
+
 def federation(problem: Problem, grid: str, fraction: float = 1.0) -> Federation:
     """The federation of a problem."""
     return Federation(
         normalization=Unnormalized(),
-        encoder=MLP(hidden=(problem.hidden,)) if problem.network == "mlp" else Named(problem.network),
+        encoder=encoder(problem),
         objective=CrossEntropy(class_weights="none"),
         training=Training(optimizer="sgd", learning_rate=problem.learning_rate, batch_size=problem.batch_size),
         aggregator=FedAvg(fraction=fraction),
