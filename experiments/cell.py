@@ -85,12 +85,15 @@ class Scored:
         What was held out as a whole.
     met : int or None
         The step from which on the person has been learned from, where a seen person is scored at every step.
+    in_parts : bool
+        Whether these are parts of trials, which are then not scored as trials.
     """
 
     windows: Windows
     target: Target
     grouping: Grouping
     met: int | None = None
+    in_parts: bool = False
 
     @property
     def subject(self) -> str:
@@ -156,7 +159,10 @@ class Split:
         return cls(
             learners=concatenate([mine.select(part.learned) for mine, part in parts]),
             scored=scored,
-            later=tuple(Scored(mine.select(part.scored), "seen", part.grouping) for mine, part in parts),
+            later=tuple(
+                Scored(mine.select(part.scored), "seen", part.grouping, in_parts=part.grouping == "block")
+                for mine, part in parts
+            ),
             validation=concatenate([mine.select(part.validation) for mine, part in parts]),
         )
 
@@ -456,8 +462,8 @@ def _records(
     one = about.scored
     records = []
     for level, of_level in metrics.items():
-        if level == "trial" and one.tracked and one.grouping == "block":
-            continue  # A part of a trial is no trial.
+        if level == "trial" and one.in_parts:
+            continue
         y, probabilities = _LEVELS[level](said, one.windows)
         for name, value in score(y, probabilities, of_level).items():
             target = one.target if final else one.target_at(step)

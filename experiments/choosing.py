@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.errors import LearningError, StudyError
+from benchmarks.errors import StudyError
 from benchmarks.metrics.table import LOWER_IS_BETTER
 from experiments.study import CHOOSE, Choice
 
@@ -24,15 +24,26 @@ class Chosen:
     ----------
     configuration : str
         Its label.
-    value : str
-        What was chosen, as ``strength=10``.
+    value : str or None
+        What was chosen, as ``strength=10``; None where no candidate could be learned.
     scores : mapping of str to float
         Score of every candidate, by what would have been chosen; NaN where it could not be learned in every order.
+    causes : mapping of str to str
+        Why not, by candidate.
     """
 
     configuration: str
-    value: str
+    value: str | None
     scores: Mapping[str, float]
+    causes: Mapping[str, str]
+
+    @property
+    def told(self) -> str:
+        """What was chosen, or why nothing was, and which candidates could not be learned."""
+        failed = "; ".join(f"{value}: {cause}" for value, cause in self.causes.items())
+        if self.value is None:
+            return f"{self.configuration} is left out: no candidate could be learned ({failed})"
+        return f"{self.configuration}: {self.value}" + (f" (could not be learned: {failed})" if failed else "")
 
 
 def candidates(choice: Choice, where: str) -> dict[str, Choice]:
@@ -63,7 +74,13 @@ def is_open(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {CHOOSE}
 
 
-def choose(configuration: str, cells: Mapping[str, Sequence[str]], rows: pd.DataFrame, metric: str) -> Chosen:
+def choose(
+    configuration: str,
+    cells: Mapping[str, Sequence[str]],
+    rows: pd.DataFrame,
+    causes: Mapping[str, str],
+    metric: str,
+) -> Chosen:
     """The candidate that does best on people whom its streams have not met yet.
 
     Its score is the mean, over the steps after the first subject and the people still to come, of the study's metric
@@ -77,22 +94,20 @@ def choose(configuration: str, cells: Mapping[str, Sequence[str]], rows: pd.Data
         Digests of the cells of each candidate.
     rows : DataFrame
         Rows of these cells at every step, see `experiments.results.Results.tracked`.
+    causes : mapping of str to str
+        Why cells failed, by digest.
     metric : str
         The study's.
-
-    Raises
-    ------
-    LearningError
-        No candidate could be learned.
     """
     unmet = rows[(rows["target"] == "unseen") & (rows["step"] > 0) & (rows["level"] == "window")]
-    means = unmet.groupby("digest")["value"].mean()
+    means = unmet.groupby("digest", observed=True)["value"].mean()
     scores = {value: float(means.reindex(list(digests)).mean(skipna=False)) for value, digests in cells.items()}
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     learned = {value: sign * score for value, score in scores.items() if not math.isnan(score)}
-    if not learned:
-        raise LearningError(
-            f"{configuration}: none of {', '.join(scores)} could be learned in every order of the people who are set "
-            f"aside. `unseen show` tells why cells failed; choose from other values."
-        )
-    return Chosen(configuration, max(learned, key=lambda value: learned[value]), scores)
+    failed = {
+        value: next((causes[one] for one in cells[value] if one in causes), "its score is not defined")
+        for value in scores
+        if value not in learned
+    }
+    best = max(learned, key=lambda value: learned[value]) if learned else None
+    return Chosen(configuration, best, scores, failed)

@@ -86,7 +86,9 @@ def run_(
         raise StudyError("--workers is for this machine; a cluster (--ray) has the workers that it has.")
     console = Console(stderr=True)
     reports: list[Report] = []
-    for plan, cache in _planned(study, data, changes or [], only, across):
+    problems: list[UnseenError] = []
+    plans = _planned(study, data, changes or [], only, across)
+    for plan, cache in plans:
         try:
             report = run(
                 plan, Folders(results), cache, console, workers=workers, address=ray, tracking_uri=tracking_uri
@@ -94,6 +96,13 @@ def run_(
         except KeyboardInterrupt:
             console.print("Stopped. What was finished is kept; the same command computes the rest.")
             raise typer.Exit(STOPPED) from None
+        except UnseenError as error:
+            # The other data sets of a study go on.
+            if len(plans) == 1:
+                raise
+            typer.echo(f"unseen: {plan.study.study}: {error}", err=True)
+            problems.append(error)
+            continue
         reports.append(report)
         _show(plan.study.study, results)
         console.print(
@@ -104,6 +113,8 @@ def run_(
         if report.problem:
             console.print(f"[yellow]MLflow is behind:[/yellow] {report.problem} The results are complete.")
     failed = sum(report.failed for report in reports)
+    if problems:
+        raise typer.Exit(BAD_INPUT)
     if failed:
         console.print(f"[red]{failed} cells failed[/red]; the table says which. The same command tries again.")
         raise typer.Exit(CELLS_FAILED)
@@ -257,6 +268,7 @@ def _planned(
 ) -> list[tuple[Plan, Cache]]:
     """Plans of a study: one, or of those data sets of several that are here or that were asked for."""
     from benchmarks.cache import Cache
+    from benchmarks.errors import StudyError
     from experiments.plan import Plan, is_here
     from experiments.study import locate_study, read_studies
 
@@ -267,6 +279,8 @@ def _planned(
     for study in studies:
         if study not in here:
             typer.echo(f"{study.study} is left out: its data are not in {places.data}.", err=True)
+    if not here:
+        raise StudyError(f"None of the data sets of {path} is in {places.data}: name their folder with --data.")
     return [(Plan(study.only(only), places), Cache(places.cache / "representations")) for study in here]
 
 

@@ -24,6 +24,7 @@ def notes_of(plan: Plan, cohorts: tuple[Cohort, ...]) -> tuple[str, ...]:
         *(line for cohort in _distinct(cohorts) for line in _signals(cohort)),
         *_validation(plan),
         *_seen(plan),
+        *_stream(plan),
     )
 
 
@@ -134,3 +135,17 @@ def _seen(plan: Plan) -> Iterator[str]:
             "Nobody learns from the later windows of the learning subjects, which are kept to score seen people: "
             "scores of unseen people are of models that learned from less."
         )
+
+
+def _stream(plan: Plan) -> Iterator[str]:
+    for fold in plan.protocol.folds(plan.subjects):
+        if fold.tracked:
+            yield (
+                f"Stream of {len(fold.learners)} people; {len(fold.scored)} others are never learned from, and scores "
+                f"are theirs ({', '.join(fold.scored)}). Of the people in the stream, parts of the windows are kept to "
+                f"stop training early and to score them."
+            )
+    if (aside := plan.protocol.choosing(plan.subjects)) is not None:
+        yield f"{', '.join(aside.learners)} are set aside to choose values on, and neither learned from nor scored."
+    for one in plan.choices:
+        yield f"Chosen for {one.told}." if one.value is not None else f"{one.told}."

@@ -209,29 +209,29 @@ class Plan:
         groups = [self._group(candidate, shared, (fold,), seed, stream, keeps=False) for stream in orders]
         return [cell for group in groups for cell in group.cells]
 
-    def chosen(self, rows: pd.DataFrame) -> Plan:
-        """The plan with its open values chosen.
+    def chosen(self, rows: pd.DataFrame, causes: Mapping[str, str]) -> Plan:
+        """The plan with its open values chosen; a configuration of which no candidate could be learned is left out.
 
         Parameters
         ----------
         rows : DataFrame
             Rows of the cells of `choosing` at every step.
+        causes : mapping of str to str
+            Why cells failed, by digest.
 
         Raises
         ------
-        LearningError
-            No candidate of a configuration could be learned.
+        StudyError
+            What the others are compared with could not be learned.
         """
-        made = {
-            label: choose(
-                label, {value: [cell.digest for cell in cells] for value, cells in of.items()}, rows, self.study.metric
-            )
-            for label, of in self.choosing().items()
-        }
+        made = {}
+        for label, of in self.choosing().items():
+            digests = {value: [cell.digest for cell in cells] for value, cells in of.items()}
+            made[label] = choose(label, digests, rows, causes, self.study.metric)
+        if self.reference in made and made[self.reference].value is None:
+            raise StudyError(f"reference: {made[self.reference].told}. Choose from other values.")
         plan = copy(self)
-        plan.configurations = tuple(
-            one.chosen(made[one.label].value) if one.label in made else one for one in self.configurations
-        )
+        plan.configurations = tuple(_settled(self.configurations, made))
         plan.choices = tuple(made.values())
         return plan
 
@@ -307,7 +307,7 @@ class Plan:
     ) -> Group:
         # Which folds are stacked with which may change the last bits of their numbers.
         beside = [digest(folds)] if len(folds) > 1 else []
-        told = [(fold, digest([shared, fold, seed, stream, keeps, *beside])) for fold in folds]
+        told = [(fold, digest([shared, fold, self._recorded(fold), seed, stream, keeps, *beside])) for fold in folds]
         return Group(tuple(Cell(configuration, fold, seed, stream, keeps, name) for fold, name in told))
 
     def _seeds(self, configuration: Configuration) -> tuple[int, ...]:
@@ -326,7 +326,6 @@ class Plan:
                 "strategy": configuration.strategy,
                 "validation": self.validation_subjects(configuration),
                 "metrics": {level: sorted(map(_place, metrics)) for level, metrics in self.metrics.items()},
-                "curve": sorted(map(_place, CURVE_METRICS)),
                 "source": source_digest(sorted(modules | {"experiments.cell"})),
                 "versions": {**versions(), **versions_of(modules)},
             }
@@ -355,6 +354,10 @@ class Plan:
             return {"window": {name: self.metrics["window"][name] for name in CURVE_METRICS}}
         primary = self.study.metric
         return {level: {primary: of[primary]} for level, of in self.metrics.items() if primary in of}
+
+    def _recorded(self, fold: Fold) -> Mapping[Level, list[str]]:
+        """What is scored at every step, by where it lives."""
+        return {level: sorted(map(_place, metrics)) for level, metrics in self._curve_metrics(fold).items()}
 
     def _keeps_model(self, configuration: Configuration, seed: int, stream: int) -> bool:
         """One fitted predictor a fold is kept, of the first seed and order: what a tracker can offer for new people."""
@@ -397,6 +400,14 @@ class Plan:
                 "commit": commit,
             },
         )
+
+
+def _settled(configurations: Iterable[Configuration], made: Mapping[str, Chosen]) -> Iterator[Configuration]:
+    for one in configurations:
+        if one.label not in made:
+            yield one
+        elif (value := made[one.label].value) is not None:
+            yield one.chosen(value)
 
 
 def is_here(study: Study, places: Places) -> bool:

@@ -13,7 +13,7 @@ from benchmarks.versions import installed
 
 LIBRARIES = (
     "torch", "flwr", "dp-accounting", "avalanche-lib", "scikit-learn", "mne", "pyriemann", "neurokit2", "numpy",
-    "scipy",
+    "scipy", "braindecode", "qpsolvers", "quadprog",
 )  # fmt: skip
 """A new version of one of these may change a number, so it makes a new cell."""
 

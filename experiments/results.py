@@ -307,11 +307,21 @@ class Results:
         )
 
     def tracked(self, digests: Iterable[str], metric: str) -> pd.DataFrame:
-        """As `rows`, of what a metric says after every step of a stream.
+        """What a metric says after every step of a stream, sorted; undefined values are NaN.
 
-        Until a learner is met its target is unseen, so these rows tell the order too.
+        The columns are digest, configuration, seed, order, step, subject, target, level, grouping and value, the names
+        as categories: streams have many rows. Until a learner is met its target is unseen, so these rows tell the order
+        too.
         """
-        return self._rows("NOT final AND metric = ?", digests, (metric,))
+        query = (
+            'SELECT c.digest, c.configuration, c.seed, c.stream AS "order", s.step, s.subject, s.target, s.level, '
+            "s.grouping, s.value FROM scores AS s JOIN cells AS c USING (digest) "
+            "WHERE digest IN (SELECT digest FROM wanted) AND NOT s.final AND s.metric = ? "
+            "ORDER BY c.configuration, c.seed, c.stream, s.step, s.subject, s.level"
+        )
+        frame = self._frame(query, digests, (metric,))
+        names = ["digest", "configuration", "subject", "target", "level", "grouping"]
+        return frame.astype({"value": float, **dict.fromkeys(names, "category")})
 
     def people(self, digests: Iterable[str], header: Header) -> pd.DataFrame:
         """As `rows`, of final predictors in the study's metric at its level: unseen people and seen ones."""

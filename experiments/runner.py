@@ -91,15 +91,16 @@ def run(
         cohorts = _cohorts(plan, cache, console)
         with Results(path) as results:
             work = _Work(cohorts, results, console, git_commit(), workers, address)
-            plan = work.settled(plan)
+            plan, *chosen = work.settled(plan)
             header = header_of(plan, tuple(cohorts.values()))
             artifacts = None if tracking_uri else folders.artifacts
             publisher = LivePublisher(tracking_uri or folders.tracking_uri, artifacts, header, path)
             work.begin(plan, header)
             with publisher:
                 started = time.perf_counter()
-                computed, failed = work.compute(plan, list(plan.groups()), publisher.subject_done)
+                made = work.compute(plan, list(plan.groups()), publisher.subject_done)
                 seconds = time.perf_counter() - started
+    computed, failed = (sum(counts) for counts in zip(chosen, made, strict=True))
     return Report(computed, failed, seconds, publisher.seconds + publisher.waited_seconds, publisher.problem)
 
 
@@ -153,24 +154,26 @@ class _Work:
     workers: int | None
     address: str
 
-    def settled(self, plan: Plan) -> Plan:
-        """The plan with its open values chosen; what is missing to choose them is computed.
+    def settled(self, plan: Plan) -> tuple[Plan, int, int]:
+        """The plan with its open values chosen; how many cells that took now, and how many of them failed.
 
         Raises
         ------
-        LearningError
-            No candidate could be learned.
+        StudyError
+            What the others are compared with could not be learned.
         """
         cells = [cell for of in plan.choosing().values() for mine in of.values() for cell in mine]
         if not cells:
-            return plan
+            return plan, 0, 0
         self.console.print(f"Choosing values on {len(cells[0].fold.learners)} people who are set aside.")
-        self.compute(plan, [Group((cell,)) for cell in cells])
-        rows = self.results.tracked([cell.digest for cell in cells], plan.study.metric)
-        settled = plan.chosen(rows)
+        computed, failed = self.compute(plan, [Group((cell,)) for cell in cells])
+        digests = [cell.digest for cell in cells]
+        known = self.results.cells(digests)
+        causes = known[known["status"] == "failed"].set_index("digest")["cause"].to_dict()
+        settled = plan.chosen(self.results.tracked(digests, plan.study.metric), causes)
         for one in settled.choices:
-            self.console.print(f"{one.configuration}: {one.value}", soft_wrap=True)
-        return settled
+            self.console.print(one.told, soft_wrap=True)
+        return settled, computed, failed
 
     def begin(self, plan: Plan, header: Header) -> None:
         """Write the plan, and the names that finished cells have in it."""

@@ -27,8 +27,8 @@ class SubjectStream(Protocol):
     Parameters
     ----------
     held_out : int
-        Subjects who are never learned from and scored after every step: drawn at random, the same in every study of
-        the same cohort.
+        Subjects who are never learned from and scored after every step: drawn at random, the same whenever the cohort
+        and both numbers are the same.
     choosing_subjects : int
         Subjects who are set aside to choose values on: the first of the cohort. None, or two or more.
     choosing_orders : int

@@ -1,3 +1,3 @@
 """Encoders by name."""
 
-ENCODERS = {"mlp": "clients.encoders.mlp:MLP"}
+ENCODERS = {"braindecode": "clients.encoders.braindecode:Braindecode", "mlp": "clients.encoders.mlp:MLP"}

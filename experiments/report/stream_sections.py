@@ -164,7 +164,7 @@ def _choices(header: Header) -> Iterator[Block]:
         tuple(
             (
                 one.configuration,
-                one.value,
+                one.value or "none: it is left out",
                 ", ".join(f"{value}: {number(score)}" for value, score in one.scores.items()),
             )
             for one in header.choices

@@ -20,10 +20,10 @@ from strategies.continual.experience import Minibatches, SubjectExperience
 class StreamTemplate(SupervisedTemplate):
     """Avalanche's template with all of its hooks, so that any plugin for it runs here as it stands.
 
-    Four things differ. Minibatches are cut from tensors, unless a plugin brings other data or another loader. A training
-    epoch looks up once which plugins do anything at a hook, and calls no others. There is no evaluator: Avalanche's own
-    writes to the screen and, even without metrics, copies the experience at every hook. And a loss that is not finite
-    ends the training.
+    Four things differ. Minibatches are cut from tensors, unless a plugin brings other data or another loader. At each
+    epoch it is looked up which plugins do anything at a hook, and no others are called. There is no evaluator:
+    Avalanche's own writes to the screen and, even without metrics, copies the experience at every hook. And a loss that
+    is not finite ends the training.
 
     Parameters
     ----------
@@ -45,6 +45,7 @@ class StreamTemplate(SupervisedTemplate):
 
     tensors: tuple[Tensor, ...]
     loss: Any
+    dataloader: Any
 
     # Avalanche deprecates positional parameters of templates.
     def __init__(
@@ -96,29 +97,45 @@ class StreamTemplate(SupervisedTemplate):
 
     def training_epoch(self, **kwargs: Any) -> None:
         """As Avalanche's, call by call; who does nothing at a hook is not asked at every minibatch."""
-        hooks = {hook: self._doing_something_at(hook) for hook in _HOOKS}
-        (start, before_forward, after_forward, before_backward, after_backward, before_update, after_update, end) = (
-            hooks.values()
-        )
-        for self.mbatch in self.dataloader:
+        hooks = [self._doing_something_at(hook) for hook in _HOOKS]
+        start, before_forward, after_forward, before_backward, after_backward, before_update, after_update, end = hooks
+        for self.mbatch in self.dataloader:  # noqa: B020 - where plugins look for the minibatch
             if self._stop_training:
                 break
             self._unpack_minibatch()
-            _call(start, self, kwargs)
+            for hook in start:
+                hook(self, **kwargs)
             self.optimizer.zero_grad()
             self.loss = _NO_LOSS
-            _call(before_forward, self, kwargs)
+            for hook in before_forward:
+                hook(self, **kwargs)
             self.mb_output = self.forward()
-            _call(after_forward, self, kwargs)
+            for hook in after_forward:
+                hook(self, **kwargs)
             loss = self.criterion()
             self.loss = loss if self.loss is _NO_LOSS else self.loss + loss
-            _call(before_backward, self, kwargs)
+            for hook in before_backward:
+                hook(self, **kwargs)
             self.backward()
-            _call(after_backward, self, kwargs)
-            _call(before_update, self, kwargs)
+            for hook in after_backward:
+                hook(self, **kwargs)
+            for hook in before_update:
+                hook(self, **kwargs)
             self.optimizer_step()
-            _call(after_update, self, kwargs)
-            _call(end, self, kwargs)
+            for hook in after_update:
+                hook(self, **kwargs)
+            for hook in end:
+                hook(self, **kwargs)
+
+    def forward(self) -> Tensor:
+        """Outputs of the minibatch: one head serves all subjects, so Avalanche's search for others is left out."""
+        outputs: Tensor = self.model(self.mbatch[0])
+        return outputs
+
+    def _unpack_minibatch(self) -> None:
+        """Move a minibatch to the device; ours are there."""
+        if not isinstance(self.dataloader, Minibatches):
+            super()._unpack_minibatch()
 
     def _doing_something_at(self, hook: str) -> list[Callable[..., Any]]:
         """Methods of the plugins for a hook, without those that are Avalanche's empty ones."""
@@ -141,11 +158,6 @@ _NO_LOSS = 0.0
 """What plugins add to before there is a loss: a tensor would cost three operations a minibatch for the few that do."""
 
 
-def _call(hooks: Sequence[Callable[..., Any]], template: StreamTemplate, kwargs: dict[str, Any]) -> None:
-    for hook in hooks:
-        hook(template, **kwargs)
-
-
 def _does_something(plugin: object, hook: str) -> bool:
     method = getattr(type(plugin), hook, None)
     empty = [getattr(base, hook, None) for base in (BasePlugin, BaseSGDPlugin, SupervisedPlugin)]
@@ -162,26 +174,34 @@ class _NoMetrics(SupervisedPlugin):
 
 
 class _StopAtDivergence(SupervisedPlugin):
-    """Adds up the losses of a training epoch, penalties of plugins included, and looks at the sum once."""
+    """Looks at the losses of a training epoch, and at the weights that a subject leaves."""
 
-    _total: Tensor
-
-    def before_training_epoch(self, strategy: StreamTemplate, **kwargs: Any) -> None:
-        """Start the sum."""
-        del strategy, kwargs
-        self._total = torch.zeros(())
+    def __init__(self) -> None:
+        super().__init__()
+        self._losses: list[Tensor] = []
 
     def after_training_iteration(self, strategy: StreamTemplate, **kwargs: Any) -> None:
-        """Add a minibatch's loss."""
+        """Keep a minibatch's loss."""
         del kwargs
-        self._total += strategy.loss.detach().squeeze()
+        self._losses.append(strategy.loss.detach())
 
     def after_training_epoch(self, strategy: StreamTemplate, **kwargs: Any) -> None:
         """See whether all were finite."""
         del kwargs
-        if not math.isfinite(self._total):
-            raise LearningError(
-                f"Training diverged at subject {strategy.experience.subject}, number "
-                f"{strategy.clock.train_exp_counter + 1} of the stream: the loss is not finite. "
-                "Try a smaller training.learning_rate, or a smaller strength of the strategy."
-            )
+        losses, self._losses = self._losses, []
+        if not all(map(math.isfinite, losses)):
+            raise _diverged(strategy, "the loss is")
+
+    def after_training_exp(self, strategy: StreamTemplate, **kwargs: Any) -> None:
+        """See whether all weights are finite: the last step may have lost them, of a penalty that no loss shows."""
+        del kwargs
+        if not all(bool(parameter.isfinite().all()) for parameter in strategy.model.parameters()):
+            raise _diverged(strategy, "weights are")
+
+
+def _diverged(strategy: StreamTemplate, what: str) -> LearningError:
+    return LearningError(
+        f"Training diverged at subject {strategy.experience.subject}, number "
+        f"{strategy.experience.current_experience + 1} of the stream: {what} not finite. "
+        "Try a smaller training.learning_rate, or a smaller strength of the strategy."
+    )

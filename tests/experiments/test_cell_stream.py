@@ -145,6 +145,8 @@ def test_trials_are_scored_where_whole_trials_are_held_out() -> None:
     blocks, trials = (done(compute(people(count), job(Meets()))) for count in (1, 4))
     assert {one.subject for one in curve(blocks, "trial")} == set(HELD_OUT)
     assert {one.subject for one in curve(trials, "trial")} == {*LEARNERS, *HELD_OUT}
+    together = done(compute(people(), job(Together())))
+    assert {one.subject for one in together.scores if one.level == "trial"} == set(HELD_OUT)
 
 
 def test_people_held_out_are_scored_at_every_step_on_all_windows_and_their_predictions_alone_are_kept() -> None:

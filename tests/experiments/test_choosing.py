@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmarks.cache import Cache
 from benchmarks.datasets.contract import Places
-from benchmarks.errors import LearningError, StudyError
+from benchmarks.errors import StudyError
 from experiments.choosing import candidates, choose
 from experiments.folders import Folders
 from experiments.plan import Plan
@@ -57,17 +57,22 @@ def test_the_score_is_the_mean_over_people_still_to_come_after_the_first_and_the
         ("b0", 1, "unseen", 0.55),
         ("b1", 1, "unseen", 0.75),
     )
-    chosen = choose("ewc", {"strength=1": ["a0", "a1"], "strength=10": ["b0", "b1"]}, told, "balanced_accuracy")
+    chosen = choose("ewc", {"strength=1": ["a0", "a1"], "strength=10": ["b0", "b1"]}, told, {}, "balanced_accuracy")
     assert chosen.scores == pytest.approx({"strength=1": 0.6, "strength=10": 0.65})
     assert (chosen.configuration, chosen.value) == ("ewc", "strength=10")
-    assert choose("ewc", {"strength=1": ["a0", "a1"], "strength=10": ["b0", "b1"]}, told, "brier").value == "strength=1"
+    assert (
+        choose("ewc", {"strength=1": ["a0", "a1"], "strength=10": ["b0", "b1"]}, told, {}, "brier").value
+        == "strength=1"
+    )
 
 
 def test_of_equals_the_first_and_of_what_diverged_in_an_order_none() -> None:
     told = rows(("a", 1, "unseen", 0.5), ("b", 1, "unseen", 0.5), ("c0", 1, "unseen", 0.9))
-    chosen = choose("x", {"1": ["a"], "2": ["b"], "3": ["c0", "c1"]}, told, "accuracy")
+    chosen = choose("x", {"1": ["a"], "2": ["b"], "3": ["c0", "c1"]}, told, {"c1": "it diverged"}, "accuracy")
     assert chosen.value == "1"
     assert math.isnan(chosen.scores["3"])
+    assert chosen.causes == {"3": "it diverged"}
+    assert chosen.told == "x: 1 (could not be learned: 3: it diverged)"
 
 
 def test_candidates_are_all_combinations_in_the_order_of_the_file() -> None:
@@ -104,7 +109,7 @@ def test_a_study_runs_with_what_was_chosen_tells_it_and_chooses_nothing_anew(tmp
     def once() -> int:
         return run(made, folders, Cache(tmp_path / "cache"), Console(quiet=True), workers=1).computed
 
-    assert once() == 1 + 2 * 4
+    assert once() == 4 + 1 + 2 * 4
     with Results(folders.results("s"), writable=False) as results:
         (chosen,) = results.header().choices
         assert chosen.configuration == "tuned"
@@ -139,6 +144,34 @@ def test_open_values_that_cannot_be_chosen_are_refused_before_anything_runs(
         plan(tmp_path, **changes)
 
 
-def test_none_that_could_be_learned_is_an_error_that_says_so() -> None:
-    with pytest.raises(LearningError, match="none of 1, 2 could be learned"):
-        choose("ewc", {"1": ["a"], "2": ["b"]}, rows(), "accuracy")
+def test_a_configuration_that_cannot_be_learned_is_left_out_and_the_others_go_on(tmp_path: Path) -> None:
+    explosive = {"optimizer": "sgd", "learning_rate": 1e30}
+    entries = {"tuned": {**TUNED, "training": explosive}, "fixed": {"strategy": {"name": "finetuning", "epochs": 2}}}
+    made, folders = plan(tmp_path, configurations=entries, seeds=1, orders=1), Folders(tmp_path)
+    report = run(made, folders, Cache(tmp_path / "cache"), Console(quiet=True), workers=1)
+    assert (report.computed, report.failed) == (4 + 2, 4)
+    with Results(folders.results("s"), writable=False) as results:
+        header = results.header()
+        assert header.configurations == ("majority", "fixed")
+        (chosen,) = header.choices
+        assert chosen.value is None
+        assert "diverge" in chosen.causes["epochs=1"]
+        assert any("tuned is left out" in note for note in header.notes)
+
+
+def test_a_reference_that_cannot_be_learned_ends_the_study(tmp_path: Path) -> None:
+    made = plan(tmp_path, reference="tuned")
+    digests = {cell.digest: "it diverged" for of in made.choosing()["tuned"].values() for cell in of}
+    with pytest.raises(StudyError, match="reference: tuned is left out"):
+        made.chosen(rows(), digests)
+
+
+def test_another_metric_makes_other_cells_of_a_stream_and_the_same_of_leaving_one_out(tmp_path: Path) -> None:
+    fixed = {"fixed": {"strategy": {"name": "finetuning", "epochs": 2}}}
+
+    def digests(**changes: Any) -> set[str]:
+        return {cell.digest for cell in plan(tmp_path, configurations=fixed, **changes).cells()}
+
+    loso = {"name": "loso", "validation_subjects": 1}
+    assert not digests(metric="accuracy") & digests(metric="balanced_accuracy")
+    assert digests(metric="accuracy", protocol=loso) == digests(metric="balanced_accuracy", protocol=loso)

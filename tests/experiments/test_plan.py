@@ -40,10 +40,11 @@ def digests(folder: Path, **changes: Any) -> dict[tuple[str, str, int, int], str
 
 
 def test_seeds_are_for_what_is_random_and_orders_for_what_is_met_in_sequence(tmp_path: Path) -> None:
-    entries = {"lda": {"strategy": "lda"}, "pooled": {"strategy": "pooled"}, "tuned": {"strategy": "finetuning"}}
+    names = {"lda": "lda", "pooled": "pooled", "tuned": "finetuning", "new": "untrained"}
+    entries = {label: {"strategy": name} for label, name in names.items()}
     found = digests(tmp_path, configurations=entries, seeds=3, orders=2)
     counts = {label: sum(key[0] == label for key in found) for label in ("majority", *entries)}
-    assert counts == {"majority": 4, "lda": 4, "pooled": 4 * 3, "tuned": 4 * 3 * 2}
+    assert counts == {"majority": 4, "lda": 4, "pooled": 4 * 3, "tuned": 4 * 3 * 2, "new": 4 * 3}
 
 
 def test_digests_are_unique_and_the_same_in_a_new_plan(tmp_path: Path) -> None:
@@ -102,7 +103,8 @@ def test_a_cell_by_itself_is_told_by_its_determinants_fold_seed_and_order(tmp_pa
     made = plan(tmp_path, seeds=[2])
     for cell in made.cells():
         shared = made._determinants(cell.configuration)
-        assert cell.digest == digest([shared, cell.fold, cell.seed, cell.stream, cell.keeps_model])
+        recorded = made._recorded(cell.fold)
+        assert cell.digest == digest([shared, cell.fold, recorded, cell.seed, cell.stream, cell.keeps_model])
 
 
 def test_rows_tell_aggregators_apart(tmp_path: Path) -> None:
@@ -319,7 +321,7 @@ def test_a_table_that_does_not_say_when_cannot_be_split_in_time(tmp_path: Path, 
     table = {"name": "table", "path": "t.csv", "subject": "id", "label": "label", "features": ["f"]}
     own = {"configurations": {"own": {"strategy": "personal"}}}
     seen = {"configurations": {"lda": {"strategy": "lda"}}, "protocol": {"name": "loso", "seen": True}}
-    for study, words in ((own, "own learns"), (seen, r"protocol\.seen: people who are learned from")):
+    for study, words in ((own, "own learns"), (seen, r"protocol: people who are learned from")):
         with pytest.raises(StudyError, match=words + r".* give dataset\.onset and dataset\.length_s"):
             plan(tmp_path, dataset={**table, **known}, windows=None, **study)
         assert plan(tmp_path, dataset={**table, "onset": "when", "length_s": 4.0}, windows=None, **study)

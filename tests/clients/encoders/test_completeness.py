@@ -23,6 +23,10 @@ class Case:
 
 
 CASES = {
+    "braindecode": Case({"model": "EEGNet", "values": {"F1": 4, "kernel_length": 16}}, ((4, 32), (19, 64))),
+    "braindecode/no batch norm": Case(
+        {"model": "ShallowFBCSPNet", "values": {"batch_norm": False, "n_filters_spat": 8}}, ((6, 128), (19, 128))
+    ),
     "mlp": Case({"hidden": [7, 6], "dropout": 0.5}, ((5,), (19, 5), (4, 32))),
     "mlp/batch norm": Case({"hidden": [7, 6], "batch_norm": True}, ((5,), (4, 32))),
 }
