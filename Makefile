@@ -25,7 +25,7 @@ demo: $(READY)   ## a simulated cohort, every strategy, the table
 	$(BIN)/unseen run experiments/studies/demo.yaml
 
 test: $(READY)   ## all tests, on all cores
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 bench: $(PEERS)/.ready  ## speed against peers, who live in an environment of their own
 	$(BIN)/python -m tests.performance $(BENCH)

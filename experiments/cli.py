@@ -145,12 +145,15 @@ def report(
     results: ResultsFolder = Path("results"),
     across: Across = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the page. Default: that of the results.")] = None,
+    margin: Annotated[
+        float, typer.Option(min=0, help="Differences within it count as none: what equivalence means.")
+    ] = 0.02,
 ) -> None:
     """Write the page of a study of streams, Markdown and HTML with figures, from its results files alone."""
     from experiments.folders import Folders
     from experiments.report.continual_page import write_page
 
-    for path in write_page(_known(study, results, across), Folders(results), output or results):
+    for path in write_page(_known(study, results, across), Folders(results), output or results, margin):
         typer.echo(path)
 
 

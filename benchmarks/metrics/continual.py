@@ -150,7 +150,9 @@ def next_subject(R: FloatArray) -> float:
 def forward_transfer(R: FloatArray, baseline: FloatArray) -> float:
     """What earlier subjects give to the next one, FWT (Lopez-Paz & Ranzato 2017, arXiv:1706.08840).
 
-    Mean of R[j - 1, j] - baseline[j] over j = 2..T.
+    Mean of R[j - 1, j] - baseline[j] over j = 2..T. Of two learners over the same subjects in the same order the
+    baselines cancel: what a method against forgetting gives to, or costs, the next subject (the question of Peire et
+    al. 2026, arXiv:2601.07858) is the difference of their `next_subject`.
 
     Parameters
     ----------
@@ -200,28 +202,8 @@ def forward_transfer_over_previous(R: FloatArray, alone: FloatArray) -> float:
     that knows the previous subject only in the place of an untrained one. The first difference is 0 where both
     learners start alike. Parameters as in `plasticity`.
     """
-    return _next_over(R, alone)
-
-
-def forward_transfer_over_finetuning(R: FloatArray, finetuning: FloatArray) -> float:
-    """What a method against forgetting gives to, or costs, the next subject (the question of Peire et al. 2026).
-
-    Mean of R[j - 1, j] - finetuning[j - 1, j] over j = 2..T: the difference of two `forward_transfer`, whose baselines
-    cancel (arXiv:2601.07858).
-
-    Parameters
-    ----------
-    R : ndarray, shape (T + 1, T)
-        As in `average_accuracy`.
-    finetuning : ndarray, shape (T + 1, T)
-        The same of plain fine-tuning over the same subjects in the same order.
-
-    Raises
-    ------
-    ValueError
-        Another shape, or two.
-    """
-    return _next_over(R, finetuning)
+    _check_alike(R, alone)
+    return forward_transfer(R, _before(alone))
 
 
 # --- subjects never met ----------------------------------------------------------------------------------------------
@@ -298,12 +280,6 @@ def _learned_over(R: FloatArray, other: FloatArray) -> float:
     """By how much a learner is ahead of another on the subject just learned from."""
     _check_alike(R, other)
     return _mean((_after(R) - _after(other)).diagonal())
-
-
-def _next_over(R: FloatArray, other: FloatArray) -> float:
-    """By how much a learner is ahead of another on the next subject."""
-    _check_alike(R, other)
-    return forward_transfer(R, _before(other))
 
 
 def _learned(curve: FloatArray) -> FloatArray:

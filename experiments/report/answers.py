@@ -6,12 +6,17 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Literal
+
+import numpy as np
 
 from experiments.report.continual import (
     ALPHA,
+    CHOSEN,
     COMPARED,
     EQUIVALENT,
+    GIVEN,
     INCONCLUSIVE,
     SPREAD,
     WITHIN,
@@ -21,7 +26,7 @@ from experiments.report.continual import (
 from experiments.report.continual_words import TITLES, chance_of, percent, told
 from experiments.report.diagnosed import CHANCE_OVERLAP, DIAGNOSTICS, NOISE, RATIOS, STEP, Diagnosed
 from experiments.report.words import amount, number, plural
-from experiments.statistics import MIN_SUBJECTS, Summary, minimum_p
+from experiments.statistics import MIN_SUBJECTS, Summary, minimum_p, signed_rank
 
 RELIABLE = 0.7
 """Correlation from which on a measurement is commonly called reliable (Nunnally 1978, Psychometric Theory)."""
@@ -104,7 +109,8 @@ def reliability_answer(of: Sequence[Diagnosed]) -> Answer:
         details=tuple(details),
         limits=(
             "This says how far one half of a subject tells what the other half would; halves of the training steps "
-            "share their windows, so they agree more easily. It does not show that reliable importance protects what "
+            "share their windows, the squared way that both are divided by, and the momentum of Adam, so they agree "
+            "more easily. It does not show that reliable importance protects what "
             "was learned, nor that unreliable importance fails to: of that the scores speak."
         ),
     )
@@ -140,7 +146,8 @@ def interference_answer(of: Sequence[Diagnosed]) -> Answer:
         verdict=(
             f"The penalty pulls against the new subject where the interval of the mean cosine, of its gradient and the "
             f"loss's, lies below 0. Of {_cases(found)}: {_counted(cosines, words)}. Share of steps at which they "
-            f"oppose, against {number(OPPOSING)}: {_counted(opposing, often)}."
+            f"oppose, of those at which neither is zero on these weights, against {number(OPPOSING)}: "
+            f"{_counted(opposing, often)}."
         ),
         details=tuple(details),
         limits=(
@@ -229,21 +236,20 @@ def order_answer(of: Sequence[Spread]) -> Answer:
 
 def transfer_answer(of: Sequence[Comparison], margin: float) -> Answer:
     """F5: do regularisers carry more over to the next subject than fine-tuning does."""
-    asked = [one for one in of if one.regulariser]
-    counts = {key: Counter(one.verdict for one in asked if one.measure == key) for key in COMPARED}
-    per_measure = Counter(one.measure for one in asked)
-    made = max(per_measure.values(), default=0)
-    pairs = [one.paired.n for one in asked]
+    families = {name: mine for name in _FAMILIES if (mine := [one for one in of if one.family == name])}
     verdict = (
-        f"Against fine-tuning of the same kind and in the same orders, {plural(made, 'comparison')} of regularisers a "
-        f"measure. Better or worse: the Wilcoxon signed-rank test over orders gives a p below {number(ALPHA)} after "
-        f"Holm's correction over them. Equivalent: two one-sided tests show that the difference is below "
-        f"{number(margin)} either way. {_verdicts(counts)}"
+        f"Against fine-tuning of the same kind and in the same runs. Better or worse: the Wilcoxon signed-rank test "
+        f"over orders gives a p below {number(ALPHA)} after Holm's correction over the comparisons of a family in the "
+        f"same score, and the sum of its ranks the direction. Equivalent: two one-sided tests show that the difference "
+        f"is below {number(margin)} either way. "
+        + " ".join(f"{_FAMILIES[name]}, {_made(mine)} a score: {_verdicts(mine)}" for name, mine in families.items())
     )
     return Answer(
         claim="Do regularisers carry more over to the next subject than plain fine-tuning?",
-        verdict=verdict if asked else "Nothing to compare: there is no regulariser beside a fine-tuning of its kind.",
-        details=tuple(_reach(min(pairs), max(pairs), made)) if asked else (),
+        verdict=verdict
+        if families
+        else "Nothing to compare: there is no regulariser beside a fine-tuning of its kind.",
+        details=tuple(line for name, mine in families.items() for line in _reach(_FAMILIES[name], mine)),
         limits=(
             "An inconclusive comparison shows neither a difference nor that there is none: it asks for more orders. "
             "Equivalence is of the mean over people, and says nothing of single ones; p of equivalence are not "
@@ -252,6 +258,12 @@ def transfer_answer(of: Sequence[Comparison], margin: float) -> Answer:
         ),
     )
 
+
+_FAMILIES = {
+    CHOSEN: "Regularisers whose value was chosen beforehand",
+    GIVEN: "Regularisers with a value given by the study",
+}
+"""Families that the question is asked of, in words."""
 
 _NO_INTERVAL = "without an interval"
 _NOISIEST = f"f1_spearman{list(NOISE)[-1]}"
@@ -289,29 +301,86 @@ def _span(values: Iterable[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _verdicts(counts: Mapping[str, Counter[str]]) -> str:
+def _made(of: Sequence[Comparison]) -> str:
+    return plural(_per_measure(of), "comparison")
+
+
+def _per_measure(of: Sequence[Comparison]) -> int:
+    """How many comparisons of a measure are corrected for at most: those that could be made."""
+    return max(Counter(one.measure for one in of if one.paired.n).values(), default=0)
+
+
+def _verdicts(of: Sequence[Comparison]) -> str:
+    counts = {key: Counter(one.verdict for one in of if one.measure == key) for key in COMPARED}
     order = ("better", f"better, {WITHIN}", EQUIVALENT, f"worse, {WITHIN}", "worse", INCONCLUSIVE)
     return " ".join(
         f"{TITLES[key].capitalize() if TITLES[key].islower() else TITLES[key]}: "
-        + ", ".join(f"{of[verdict]} {verdict}" for verdict in order if of[verdict])
+        + ", ".join(f"{found[verdict]} {verdict}" for verdict in order if found[verdict])
         + "."
-        for key, of in counts.items()
-        if of
+        for key, found in counts.items()
+        if found
     )
 
 
-def _reach(fewest: int, most: int, made: int) -> Iterator[str]:
-    """What so few orders could not have shown, whatever the scores."""
-    least = min(1.0, made * minimum_p(most))
+def _reach(name: str, of: Sequence[Comparison]) -> Iterator[str]:
+    """What so few orders could not have shown, whatever the scores, and how far they have to agree to show it."""
+    made, sizes = _per_measure(of), sorted({one.paired.n for one in of})
+    least = min(1.0, made * minimum_p(sizes[-1]))
     if least >= ALPHA:
         yield (
-            f"No difference can be shown: the smallest p that {plural(most, 'order')} and "
+            f"{name}: no difference can be shown, since the smallest p that {plural(sizes[-1], 'order')} and "
             f"{plural(made, 'comparison')} can give is {chance_of(least)}."
         )
-    elif minimum_p(fewest) >= ALPHA:
-        yield (
-            f"No difference over {plural(fewest, 'order')} can be shown: the smallest p, before correction, is "
-            f"{chance_of(minimum_p(fewest))}."
+    else:
+        yield from (f"{name}: {_room(orders, made)}" for orders in sizes)
+    if sizes[0] < MIN_SUBJECTS:
+        yield f"{name}: with {plural(sizes[0], 'order')} no equivalence can be shown, that takes {MIN_SUBJECTS}."
+
+
+def _room(orders: int, made: int) -> str:
+    """How many of the orders may disagree with the others for a verdict."""
+    if minimum_p(orders) >= ALPHA:
+        return (
+            f"no difference over {plural(orders, 'order')} can be shown, since the smallest p, before correction, is "
+            f"{chance_of(minimum_p(orders))}."
         )
-    if fewest < MIN_SUBJECTS:
-        yield f"With {plural(fewest, 'order')} no equivalence can be shown: that takes at least {MIN_SUBJECTS}."
+    most = disagreeing(orders, made)
+    if most is None:
+        return (
+            f"over {plural(orders, 'order')} a difference can be shown only after others of the "
+            f"{plural(made, 'comparison')}, for which there is less to correct then."
+        )
+    if most == 0:
+        told = f"all {orders} orders have to agree"
+    else:
+        told = f"at most {most} of {orders} orders may disagree, and only with the smallest differences"
+    if made == 1:
+        return f"for a difference to be shown, {told}."
+    return (
+        f"for a difference to be shown before any other of the {plural(made, 'comparison')}, {told}; after others, "
+        f"there is less to correct."
+    )
+
+
+def disagreeing(orders: int, made: int) -> int | None:
+    """How many orders at most may disagree with the others for a p below `ALPHA`, corrected for so many comparisons.
+
+    They disagree least where their differences are the smallest, and none is a tie: the sum of k such ranks is
+    k (k + 1) / 2.
+
+    Parameters
+    ----------
+    orders : int
+        Pairs of the signed-rank test, at least 1.
+    made : int
+        Comparisons, at least 1: Holm's first factor.
+
+    Returns
+    -------
+    int or None
+        None where agreement of all is not enough.
+    """
+    sizes = np.arange(1.0, orders + 1)
+    p = (2 * made * signed_rank(np.where(sizes <= against, -sizes, sizes)).greater for against in range(orders + 1))
+    shown = sum(1 for _ in takewhile(lambda one: one < ALPHA, p))
+    return shown - 1 if shown else None

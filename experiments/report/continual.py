@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -26,6 +26,11 @@ COMPARED = ("next_subject", "held_out", "acc")
 """Measures whose spread is taken apart, and whose differences to fine-tuning are tested.
 
 The difference in the next subject's score is that in forward transfer too: its baseline is the same for both.
+"""
+
+CHOSEN, GIVEN, OTHER = "regulariser, value chosen", "regulariser, value given", "other method"
+"""Families of comparisons, each corrected by itself: what the page asks, on values chosen beforehand on other people;
+regularisers at a value of the study's own, as to see what it does; and what is told beside them.
 """
 
 _BOUNDS = frozenset({CUMULATIVE, FROM_SCRATCH, UNTRAINED})
@@ -60,7 +65,7 @@ class Spread(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """A configuration against fine-tuning, paired over orders.
+    """A configuration against fine-tuning, paired over orders: see `comparisons`.
 
     Parameters
     ----------
@@ -70,31 +75,36 @@ class Comparison:
         Labels of the two.
     measure : str
         Key of what is compared.
-    regulariser : bool
-        Whether it is a question of this page, or told beside it.
+    family : str
+        Which comparisons it is corrected with: `CHOSEN`, `GIVEN` or `OTHER`.
     paired : Paired
         Configuration less fine-tuning.
     p : float
-        p of that difference, Holm-corrected over all comparisons of the page in this measure: of regularisers, or of
-        the others.
+        p of that difference, Holm-corrected over all comparisons of the page in this measure and family.
     equivalence : Equivalence
         Whether the two differ by less than the margin.
+    left_out : int
+        Runs, each an order with a seed, that only one of the two has a score of.
     """
 
     place: str
     configuration: str
     reference: str
     measure: str
-    regulariser: bool
+    family: str
     paired: Paired
     p: float
     equivalence: Equivalence
+    left_out: int
 
     @property
     def verdict(self) -> str:
-        """What may be said of the two, in words; a difference may be shown to be there and to be small."""
+        """What may be said of the two, in words; a difference may be shown to be there and to be small.
+
+        The direction is that of the signed ranks, which are tested: a single order may turn the mean difference.
+        """
         if self.p < ALPHA:
-            direction = "better" if self.paired.difference > 0 else "worse"
+            direction = "better" if self.paired.rank_biserial > 0 else "worse"
             return f"{direction}, {WITHIN}" if self.equivalence.equivalent(ALPHA) else direction
         return EQUIVALENT if self.equivalence.equivalent(ALPHA) else INCONCLUSIVE
 
@@ -130,6 +140,9 @@ def spreads(scored: Scored) -> list[Spread]:
 def comparisons(of: Sequence[Scored], margin: float = MARGIN) -> list[Comparison]:
     """All methods against the fine-tuning of their group, in the measures of `COMPARED`.
 
+    Both are taken from the same runs, an order with a seed each, that both have a score of; then their seeds are
+    averaged, and orders are the pairs of the tests.
+
     Parameters
     ----------
     of : sequence of Scored
@@ -143,9 +156,9 @@ def comparisons(of: Sequence[Scored], margin: float = MARGIN) -> list[Comparison
         A margin that is no positive number.
     """
     made = [one for scored in of for one in _compared(scored, margin)]
-    families: dict[tuple[str, bool], list[int]] = {}
+    families: dict[tuple[str, str], list[int]] = {}
     for place, one in enumerate(made):
-        families.setdefault((one.measure, one.regulariser), []).append(place)
+        families.setdefault((one.measure, one.family), []).append(place)
     for places in families.values():
         adjusted = holm([made[place].paired.p for place in places])
         for place, p in zip(places, adjusted, strict=True):
@@ -154,26 +167,35 @@ def comparisons(of: Sequence[Scored], margin: float = MARGIN) -> list[Comparison
 
 
 def _compared(scored: Scored, margin: float) -> Iterator[Comparison]:
-    reference, orders = scored.group.reference, by_order(scored.cells)
+    reference = scored.group.reference
     if reference is None:
         return
+    chosen = {one.configuration for one in scored.header.choices}
     for one in scored.group.in_sequence:
         if one.label == reference or one.strategy in _BOUNDS:
             continue
         for key in COMPARED:
-            both = orders[key].unstack("configuration").reindex(columns=[one.label, reference])
-            mine, plain = both.to_numpy(dtype=np.float64).T
+            runs = scored.cells[key].unstack("configuration").reindex(columns=[one.label, reference])
+            shared = runs.dropna()
+            mine, plain = shared.groupby(level="order").mean().to_numpy(dtype=np.float64).T
             paired = paired_difference(mine, plain)
             yield Comparison(
                 place=scored.group.place,
                 configuration=one.label,
                 reference=reference,
                 measure=key,
-                regulariser=one.strategy in REGULARISERS,
+                family=_family(one, chosen),
                 paired=paired,
                 p=paired.p,
                 equivalence=equivalence(mine, plain, margin),
+                left_out=len(runs.dropna(how="all")) - len(shared),
             )
+
+
+def _family(one: Entrant, chosen: Collection[str]) -> str:
+    if one.strategy not in REGULARISERS:
+        return OTHER
+    return CHOSEN if one.label in chosen else GIVEN
 
 
 def _values(orders: pd.DataFrame, label: str, key: str) -> FloatArray:

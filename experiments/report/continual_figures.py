@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.windows import FloatArray
-from experiments.report.continual import Comparison, Spread
+from experiments.report.continual import CHOSEN, GIVEN, OTHER, Comparison, Spread
 from experiments.report.continual_words import percent
 from experiments.report.diagnosed import CHANCE_OVERLAP, DIAGNOSTICS, NOISE, STEP, Diagnosed
 from experiments.report.words import number
@@ -38,6 +38,8 @@ _Points = Mapping[int, Summary] | Mapping[float, Summary]
 """Means with their intervals, by where they stand."""
 
 _SHARES = {"order": "#0072b2", "seed": "#e69f00", "rest": "#bbbbbb"}
+_FAMILIES = {CHOSEN: ("#0072b2", "o"), GIVEN: ("#009e73", "s"), OTHER: ("#cc79a7", "D")}
+"""Colour and shape of each family of comparisons."""
 
 
 def as_png(figure: Figure) -> bytes:
@@ -212,12 +214,11 @@ def differences(of: Sequence[Comparison], titles: Mapping[str, str], margin: flo
         axes.axvline(0, color=_GREY, linewidth=0.8)
         for one in (comparison for comparison in of if comparison.measure == measure):
             place = rows.index((one.place, one.configuration))
-            colour = _COLOURS[0] if one.regulariser else _COLOURS[3]
-            kind = "regulariser" if one.regulariser else "other method"
+            colour, marker = _FAMILIES[one.family]
             paired, equal = one.paired, one.equivalence
-            axes.plot([paired.low, paired.high], [place] * 2, color=colour, linewidth=1.2, label=f"{kind}, 95 %")
-            axes.plot([equal.low, equal.high], [place] * 2, color=colour, linewidth=4, label=f"{kind}, 90 %")
-            axes.plot([paired.shift], [place], "o" if one.regulariser else "D", color=colour, markersize=6)
+            axes.plot([paired.low, paired.high], [place] * 2, color=colour, linewidth=1.2, label=f"{one.family}, 95 %")
+            axes.plot([equal.low, equal.high], [place] * 2, color=colour, linewidth=4, label=f"{one.family}, 90 %")
+            axes.plot([paired.shift], [place], marker, color=colour, markersize=6)
             if paired.n:
                 told, spot = number(paired.shift, signed=True), (paired.shift, place)
                 axes.annotate(told, spot, (0, 7), textcoords="offset points", ha="center", fontsize=8)

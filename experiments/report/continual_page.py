@@ -33,11 +33,11 @@ from experiments.report.diagnosed import DIAGNOSTICS, Diagnosed, diagnosed
 from experiments.report.document import Block, Bullets, Document, Figure, Heading, Paragraph, Table
 from experiments.report.stream_sections import Chapter, done, meanings, scores, troubles
 from experiments.report.stream_study import StreamStudy, read_stream_study, scored
-from experiments.report.words import number
+from experiments.report.words import number, plural
 from experiments.results import Results
 
 
-def write_page(names: Sequence[str], folders: Folders, output: Path) -> list[Path]:
+def write_page(names: Sequence[str], folders: Folders, output: Path, margin: float = MARGIN) -> list[Path]:
     """Write the page of one or several studies as Markdown, with its figures in a folder beside it, and as HTML.
 
     Parameters
@@ -48,6 +48,8 @@ def write_page(names: Sequence[str], folders: Folders, output: Path) -> list[Pat
         Where their results lie.
     output : Path
         Folder of the page.
+    margin : float
+        Difference of scores that is as good as none, above 0.
 
     Returns
     -------
@@ -58,9 +60,11 @@ def write_page(names: Sequence[str], folders: Folders, output: Path) -> list[Pat
     ------
     ResultsError
         There are no results of a study, they cannot be read or are not of streams, or the page cannot be written.
+    ValueError
+        A margin that is no positive number.
     """
     name = _common(names)
-    document = page([_read(folders.results(one)) for one in names], name)
+    document = page([_read(folders.results(one)) for one in names], name, margin)
     folder = f"{name}_figures"
     written = {output / f"{name}.md": document.markdown(folder), output / f"{name}.html": document.html()}
     try:
@@ -88,8 +92,6 @@ def page(studies: Sequence[StreamStudy], name: str, margin: float = MARGIN) -> D
 
     Raises
     ------
-    ResultsError
-        Rows of a cell do not tell in which order its learners were met.
     ValueError
         A margin that is no positive number.
     """
@@ -135,7 +137,9 @@ def _findings(chapters: Sequence[Chapter], margin: float) -> Iterator[Block]:
     shown = []
     if compared:
         drawn = figures.differences(compared, titles, margin)
-        shown = [Figure("f5_differences", figures.as_png(drawn), _F5), _comparison_table(compared)]
+        shown = [Figure("f5_differences", figures.as_png(drawn), _F5), _comparison_table(compared), Paragraph(_TESTED)]
+        if any(one.left_out for one in compared):
+            shown += [Paragraph(_LEFT_OUT), Bullets(tuple(_left_out(compared)))]
     yield from _answered("F5", transfer_answer(compared, margin), *shown)
 
 
@@ -156,6 +160,17 @@ _F4 = "Share of order, seed and rest in the variance of final scores over runs; 
 _F5 = (
     "Differences to fine-tuning over orders: Hodges-Lehmann estimate, 95 % interval (thin) and 90 % interval (thick). "
     "Within the grey band lies the margin: a thick line inside it is what the equivalence test asks for."
+)
+_TESTED = (
+    "A difference is the Hodges-Lehmann estimate over orders with its interval, and no mean: the test is of signed "
+    "ranks, and better or worse is what they say, while one order far off may turn a mean the other way. p is "
+    "corrected over the comparisons of its family in the same score, those of all data sets together: regularisers "
+    "whose value was chosen beforehand, on people who are set aside; regularisers with a value given by the study; "
+    "other methods."
+)
+_LEFT_OUT = (
+    "Both are compared over the same runs, each an order with a seed, and seeds are averaged then. Runs of which only "
+    "one of the two has a score are left out:"
 )
 
 
@@ -205,9 +220,10 @@ def _comparison_table(of: Sequence[Comparison]) -> Table:
         (
             one.place,
             one.configuration,
+            one.family,
             TITLES[one.measure],
             str(one.paired.n),
-            number(one.paired.difference, signed=True),
+            number(one.paired.shift, signed=True),
             interval(one.paired.low, one.paired.high, signed=True),
             chance_of(one.p),
             chance_of(one.equivalence.p),
@@ -216,11 +232,18 @@ def _comparison_table(of: Sequence[Comparison]) -> Table:
         for one in of
     )
     columns = (
-        "data", "configuration", "score", "orders", "mean difference", "95 % interval", "p (Holm)", "p of equivalence",
-        "verdict",
+        "data", "configuration", "family", "score", "orders", "difference", "95 % interval", "p (Holm)",
+        "p of equivalence", "verdict",
     )  # fmt: skip
-    caption = "Against fine-tuning; other methods than regularisers are corrected among themselves"
-    return Table(columns, rows, caption, frozenset({0, 1, 2, 8}))
+    return Table(columns, rows, "Against fine-tuning", frozenset({0, 1, 2, 3, 9}))
+
+
+def _left_out(of: Sequence[Comparison]) -> Iterator[str]:
+    """How many runs of each configuration, by score."""
+    for place, label in dict.fromkeys((one.place, one.configuration) for one in of if one.left_out):
+        mine = [one for one in of if (one.place, one.configuration) == (place, label) and one.left_out]
+        told = "; ".join(f"{plural(one.left_out, 'run')} in {TITLES[one.measure]}" for one in mine)
+        yield f"{label} ({place}): {told}."
 
 
 def _notes(chapters: Sequence[Chapter]) -> Iterator[Block]:

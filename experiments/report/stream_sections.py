@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from benchmarks.metrics.table import chance_level
 from experiments.header import Header
 from experiments.report.continual import Line, lines
@@ -16,7 +14,7 @@ from experiments.report.continual_words import told
 from experiments.report.document import Block, Bullets, Figure, Heading, Paragraph, Table
 from experiments.report.families import ALONE, UPPER_BOUND
 from experiments.report.stream_study import Scored, StreamStudy
-from experiments.report.streams import MEASURES, SCORES, TRANSFERS, Measure, mean_matrix
+from experiments.report.streams import FURTHER, MEASURES, SCORES, TRANSFERS, Measure, mean_matrix
 from experiments.report.table import CONTROL, SIMULATED, TRANSDUCTIVE
 from experiments.report.words import NOTHING, number, plural, spoken
 from experiments.statistics import ENOUGH_SUBJECTS, MIN_SUBJECTS
@@ -28,6 +26,9 @@ _MEANING = {
     UPPER_BOUND: "it keeps everybody's windows, which a stream does not",
     ALONE: "it starts anew with each subject",
 }
+_STREAM = "stream"
+"""Name of the normalisation by the subjects met so far."""
+
 _KEPT = {"trial": "whole trials", "block": "blocks of trials, where a class has too few of them"}
 
 
@@ -66,9 +67,11 @@ def done(chapter: Chapter) -> Iterator[Block]:
         f"{plural(learners, 'subject')} of {header.dataset} were learned from one after another, in "
         f"{plural(len(orders), 'order')} with {plural(len(seeds), 'seed')} each, the same for all strategies. "
         f"{plural(held_out, 'subject')} were held out: never learned from, and scored after every step as all others. "
-        f"{_kept(study.rows)} Protocol: {study.cells['protocol'].iloc[0]}. The score is {spoken(header.metric)} of "
+        f"{_kept(study)} Protocol: {study.cells['protocol'].iloc[0]}. The score is {spoken(header.metric)} of "
         f"each subject, at the level of {study.levels[0]}s; {_chance(header)}."
     )
+    if any(one.group.family.normalization == _STREAM for one in chapter.main):
+        yield Paragraph(_unnormalised(header))
     if len(orders) < MIN_SUBJECTS:
         yield Paragraph(
             f"With {plural(len(orders), 'order')} there are no statistics: no interval is given, and no difference can "
@@ -86,7 +89,8 @@ def scores(chapter: Chapter, name: str) -> Iterator[Block]:
         for one in (scored for scored in chapter.scored if scored.group.place == group):
             made = lines(one)
             yield _scores(one, made)
-            yield from _transfers(one, made)
+            yield from _of_streams(one, made, TRANSFERS, "what subjects do to each other")
+            yield from _of_streams(one, made, FURTHER, "further metrics")
             if one.level == chapter.study.levels[0]:
                 yield _matrices(f"{name}_{place}", one)
 
@@ -122,24 +126,29 @@ def troubles(chapter: Chapter) -> Iterator[Block]:
         )
     if missing := study.planned - len(study.cells):
         yield Paragraph(f"{chapter.name}: {missing} of {plural(study.planned, 'cell')} are not computed yet.")
-    undefined = study.rows[study.rows["value"].isna()]
-    if len(undefined):
-        reasons = Counter(zip(undefined["configuration"], undefined["reason"].fillna("no reason given"), strict=True))
+    if study.undefined:
         yield Table(
             ("configuration", "scores", "reason"),
-            tuple((label, str(count), reason) for (label, reason), count in sorted(reasons.items())),
-            f"{chapter.name}: {len(undefined)} of {plural(len(study.rows), 'score')} are undefined, and left out of "
-            f"means",
+            tuple((label, str(count), reason) for (label, reason), count in sorted(study.undefined.items())),
+            f"{chapter.name}: {sum(study.undefined.values())} of {plural(study.scores, 'score')} are undefined, and "
+            f"left out of means",
             text=frozenset({0, 2}),
         )
 
 
-def _kept(rows: pd.DataFrame) -> str:
-    met = rows[rows["target"] == "seen"].drop_duplicates("subject")["grouping"]
-    parts = [f"{_KEPT[grouping]} ({plural(count, 'subject')})" for grouping, count in met.value_counts().items()]
+def _kept(study: StreamStudy) -> str:
+    parts = [f"{_KEPT[grouping]} ({plural(count, 'subject')})" for grouping, count in study.kept.items()]
     return (
         f"Of each learner some windows are kept to score, and others to stop training on: {' and '.join(parts)}; "
         f"nobody learns from them."
+    )
+
+
+def _unnormalised(header: Header) -> str:
+    return (
+        f"Normalisation {_STREAM} is by the subjects met so far. Before the first nothing is known to normalise with: "
+        f"row 0 of R, and networks that learned nothing, see inputs as they are, and often say one class for all "
+        f"windows, which is a balanced accuracy of {number(1 / len(header.classes))}."
     )
 
 
@@ -183,16 +192,17 @@ def _scores(scored: Scored, made: Sequence[Line]) -> Table:
     return Table(columns, rows, f"{_heading(scored)}: scores", text=frozenset({0, 1}))
 
 
-def _transfers(scored: Scored, made: Sequence[Line]) -> Iterator[Block]:
-    in_sequence = [line for line in made if TRANSFERS[0].key in line.values]
-    told_of = [one for one in TRANSFERS if any(line.values[one.key].n for line in in_sequence)]
-    rows = tuple((line.entrant.label, *(_cell(line, one) for one in told_of)) for line in in_sequence)
-    columns = ("configuration", *(measure.title for measure in told_of))
-    yield Table(columns, rows, f"{_heading(scored)}: what subjects do to each other")
-    missing = [one for one in TRANSFERS if one not in told_of]
+def _of_streams(scored: Scored, made: Sequence[Line], measures: Sequence[Measure], caption: str) -> Iterator[Block]:
+    """Measures that only a stream has, and which of them it has not."""
+    in_sequence = [line for line in made if measures[0].key in line.values]
+    told_of = [one for one in measures if any(line.values[one.key].n for line in in_sequence)]
+    if told_of:
+        rows = tuple((line.entrant.label, *(_cell(line, one) for one in told_of)) for line in in_sequence)
+        yield Table(("configuration", *(measure.title for measure in told_of)), rows, f"{_heading(scored)}: {caption}")
+    missing = [one for one in measures if one not in told_of]
     if missing:
         told_why = ", ".join(f"{one.title} ({one.needs or 'a later subject'})" for one in missing)
-        yield Paragraph(f"Left out, for want of scores of what they are measured against: {told_why}.")
+        yield Paragraph(f"Left out, for want of what they are measured against: {told_why}.")
 
 
 def _heading(scored: Scored) -> str:

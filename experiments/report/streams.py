@@ -54,11 +54,14 @@ class References:
         R of a learner that after each subject was trained on all so far.
     alone : ndarray, shape (T + 1, T)
         R of a learner that starts anew with each subject.
+    chance : float
+        Chance level of the score.
     """
 
     untrained: FloatArray
     together: FloatArray
     alone: FloatArray
+    chance: float
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Measure:
     value : callable
         Takes it from a stream and its references.
     needs : str or None
-        Strategy whose scores it takes as reference.
+        What it cannot be told without: the strategy whose scores it takes as reference, for instance.
     signed : bool
         Whether it is a difference of scores.
     """
@@ -191,56 +194,93 @@ TRANSFERS = (
 )
 """What earlier and later subjects do to each other."""
 
-MEASURES = (*SCORES, *TRANSFERS)
+FURTHER = (
+    Measure(
+        "fwt_all",
+        "FWT over all",
+        "score on all subjects still to come, mean over steps and subjects: forward transfer without a baseline",
+        lambda s, _: metrics.forward_transfer_all(s.R),
+        signed=False,
+    ),
+    Measure(
+        "over_chance",
+        "FWT over chance",
+        "next subject, less the chance level",
+        lambda s, r: metrics.forward_transfer_over_chance(s.R, r.chance),
+        needs="a chance level",
+    ),
+    Measure(
+        "gain",
+        "adaptation gain",
+        "score on each subject just after it was learned from, less the one just before, from the second on",
+        lambda s, _: metrics.adaptation_gain(s.R),
+    ),
+    Measure(
+        "rate",
+        "forgetting rate",
+        "how far the score on held-out people went from the one after the first subject, as a share of it; a gain "
+        "counts like a loss",
+        _held_out(metrics.forgetting_rate),
+        needs="held-out people",
+        signed=False,
+    ),
+)
+"""The same questions as other authors put them."""
+
+MEASURES = (*SCORES, *TRANSFERS, *FURTHER)
 
 
-def streams(rows: pd.DataFrame, level: str) -> list[Stream]:
+def streams(rows: pd.DataFrame, level: str, study: str) -> list[Stream]:
     """Streams among cells, in the order of their rows; cells whose learners are not met in sequence are left out.
 
     Parameters
     ----------
     rows : DataFrame
-        As `experiments.results.Results.tracked` has them, of all levels. A learner is met at the first step at which
-        its target is ``seen``; who never is, is held out.
+        As `experiments.results.Results.tracked` has them, of all levels, without networks that learn nothing. A learner
+        is met at the first step at which its target is ``seen``; who never is, is held out.
     level : str
         Whose scores are taken. The order comes from all levels: of some learners a level may have no score.
+    study : str
+        Its name, for what may be wrong.
 
     Raises
     ------
     ResultsError
         A cell's rows do not tell in which order its learners were met.
     """
-    shared = rows[(rows["model"] == "shared") & (rows["strategy"] != UNTRAINED)]
-    met = set(shared.loc[shared["target"] == "seen", "digest"])
-    cells = shared[shared["digest"].isin(met)].groupby("digest", sort=False)
-    return [_stream(mine, level) for _, mine in cells]
+    met = rows.loc[rows["target"] == "seen", "digest"].unique()
+    cells = rows[rows["digest"].isin(met)].groupby("digest", sort=False, observed=True)
+    return [_stream(mine, level, study) for _, mine in cells]
 
 
 def learner_levels(rows: pd.DataFrame) -> list[str]:
-    """Levels at which learners of streams have scores: windows, and trials where whole trials are held out of them."""
-    return sorted(
-        rows.loc[(rows["target"] == "seen") & (rows["strategy"] != UNTRAINED), "level"].unique(), reverse=True
-    )
+    """Levels at which learners of streams have scores: windows, and trials where whole trials are held out of them.
+
+    Rows are as for `streams`.
+    """
+    return sorted(rows.loc[rows["target"] == "seen", "level"].unique(), reverse=True)
 
 
-def untrained_scores(rows: pd.DataFrame, configuration: str | None, level: str) -> pd.Series:
+def untrained_scores(rows: pd.DataFrame, level: str) -> dict[str, pd.Series]:
     """Score of each person by networks that learned nothing: mean over networks, which are its steps, and seeds.
 
     Parameters
     ----------
     rows : DataFrame
-        As for `streams`.
-    configuration : str or None
-        Label of the configuration with these networks; None gives an empty series.
+        As `experiments.results.Results.tracked` has them, of the configurations with these networks alone.
     level : str
         Whose scores are taken.
+
+    Returns
+    -------
+    dict of str to Series
+        By configuration, under the person.
     """
-    mine = rows[(rows["configuration"] == configuration) & (rows["level"] == level) & (rows["model"] == "shared")]
-    means: pd.Series = mine.groupby("subject")["value"].mean()
-    return means
+    cells = rows[rows["level"] == level].astype({"subject": str}).groupby("configuration", observed=True)
+    return {str(label): mine.groupby("subject")["value"].mean() for label, mine in cells}
 
 
-def cell_scores(group: Group, found: Sequence[Stream], untrained: pd.Series) -> pd.DataFrame:
+def cell_scores(group: Group, found: Sequence[Stream], untrained: pd.Series, chance: float) -> pd.DataFrame:
     """All measures of the streams of a group.
 
     A stream's references are of its own order, their seeds averaged.
@@ -252,7 +292,9 @@ def cell_scores(group: Group, found: Sequence[Stream], untrained: pd.Series) -> 
     found : sequence of Stream
         Its streams, those of the references among them.
     untrained : Series
-        As by `untrained_scores`.
+        Score of networks that learned nothing, under the person.
+    chance : float
+        Chance level of the score; NaN where it has none.
 
     Returns
     -------
@@ -265,7 +307,7 @@ def cell_scores(group: Group, found: Sequence[Stream], untrained: pd.Series) -> 
         missing = np.full_like(one.R, nan)
         key = (one.order, one.subjects)
         baseline = untrained.reindex(list(one.subjects)).to_numpy(dtype=np.float64)
-        references = References(baseline, together.get(key, missing), alone.get(key, missing))
+        references = References(baseline, together.get(key, missing), alone.get(key, missing), chance)
         return {measure.key: measure.value(one, references) for measure in MEASURES}
 
     keys = [(one.configuration, one.order, one.seed) for one in found]
@@ -300,12 +342,13 @@ def mean_matrix(found: Sequence[Stream]) -> FloatArray:
     return _mean([_mean(of) for of in orders.values()])
 
 
-def _stream(rows: pd.DataFrame, level: str) -> Stream:
-    first = rows.iloc[0]
+def _stream(rows: pd.DataFrame, level: str, study: str) -> Stream:
+    # A category knows the names of all cells, and a cell has few of them.
+    first, rows = rows.iloc[0], rows.astype({"subject": str})
     met = rows[rows["target"] == "seen"].groupby("subject")["step"].min().sort_values()
     if met.tolist() != list(range(1, len(met) + 1)):
         raise ResultsError(
-            f"{first['study']}: rows of {first['configuration']}, seed {first['seed']}, order {first['order']}, do not "
+            f"{study}: rows of {first['configuration']}, seed {first['seed']}, order {first['order']}, do not "
             f"tell who was met when: {len(met)} learners are first seen at steps {', '.join(map(str, met))}, and one a "
             f"step was expected. A strategy that meets subjects in sequence calls its observer after each of them."
         )

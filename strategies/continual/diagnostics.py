@@ -107,8 +107,9 @@ class Interference(SupervisedPlugin):
     Over the steps of a subject, those after its best epoch included: ``f2_cosine``, the mean cosine of the loss's and
     the penalty's gradient on the most important weights; ``f2_cosine_all``, the same on all weights; ``f2_opposing``,
     the share of steps at which their dot product on the most important weights is negative; ``f2_task_norm`` and
-    ``f2_penalty_norm``, the mean lengths of both gradients on all weights. Steps at which a cosine is not defined, as
-    the first after a subject with the penalty's one anchor, are not part of its mean; without any other it is NaN.
+    ``f2_penalty_norm``, the mean lengths of both gradients on all weights. Steps at which one of the two gradients is
+    zero on these weights, as the penalty's at the first step after a subject with its one anchor, have neither a cosine
+    nor a sign: they are not part of the mean, nor of the share; without any other step it is NaN.
 
     Parameters
     ----------
@@ -276,7 +277,7 @@ def overlap(one: Tensor, other: Tensor) -> float:
 
 
 def interference(task: Tensor, pull: Tensor, important: Tensor) -> dict[str, float]:
-    """What `Interference` tells, of one step.
+    """What `Interference` tells, of one step; NaN where one of the gradients is zero on the weights in question.
 
     Parameters
     ----------
@@ -288,10 +289,11 @@ def interference(task: Tensor, pull: Tensor, important: Tensor) -> dict[str, flo
     task, pull = task.double(), pull.double()
     on_top = float(task[important] @ pull[important])
     lengths = float(task.norm()), float(pull.norm())
+    lengths_on_top = float(task[important].norm() * pull[important].norm())
     return {
-        "f2_cosine": _ratio(on_top, float(task[important].norm() * pull[important].norm())),
+        "f2_cosine": _ratio(on_top, lengths_on_top),
         "f2_cosine_all": _ratio(float(task @ pull), lengths[0] * lengths[1]),
-        "f2_opposing": float(on_top < 0),
+        "f2_opposing": float(on_top < 0) if lengths_on_top else math.nan,
         "f2_task_norm": lengths[0],
         "f2_penalty_norm": lengths[1],
     }

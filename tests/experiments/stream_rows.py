@@ -104,8 +104,10 @@ def rows_of(cells: Iterable[tuple[CellRecord, Outcome]]) -> pd.DataFrame:
         for score in outcome.scores
         if not score.final
     ]
-    keys = ["configuration", "fold", "seed", "order", "step", "final", "subject", "target", "model", "level", "metric"]
-    return pd.DataFrame(told).sort_values(keys, ignore_index=True)
+    keys = ["configuration", "seed", "order", "step", "subject", "level"]
+    names = ["digest", "configuration", "subject", "target", "level", "grouping"]
+    rows = pd.DataFrame(told).sort_values(keys, ignore_index=True)
+    return rows[[*names[:2], *keys[1:5], *names[3:], "value"]].astype(dict.fromkeys(names, "category"))
 
 
 def study_of(folder: Path, cells: Iterable[tuple[CellRecord, Outcome]], **changes: Any) -> StreamStudy:

@@ -28,6 +28,9 @@ from strategies.grids.stacked import Stacked
 from tests.experiments.stores import closed_port
 from tests.experiments.test_cell import POOLED, Sign, cohort, job
 
+# Tests of one group run in one process, so that a cluster is started once for several of them.
+pytestmark = pytest.mark.xdist_group("engine")
+
 FEDERATED = Federation(
     normalization=SubjectUnlabelled(), encoder=MLP(hidden=(4,), dropout=0.5), objective=CrossEntropy(),
     training=Training(learning_rate=0.05, batch_size=8), aggregator=FedAvg(), grid=Stacked(), rounds=2,
@@ -57,20 +60,54 @@ def computed(groups: dict[str, Sequence[Job]], workers: int) -> dict[str, list[O
         return dict(compute_all(tasks, {"toy": cohort()}, at_once))
 
 
+POOLED_AND_FEDERATED: dict[str, Sequence[Job]] = {
+    **{f"pooled {fold} {seed}": [job(POOLED, fold, seed=seed)] for fold in range(4) for seed in range(2)},
+    **{f"federated {seed}": [job(FEDERATED, fold, seed=seed) for fold in range(4)] for seed in range(2)},
+}
+TELLING: dict[str, Sequence[Job]] = {f"telling {number}": [job(Telling())] for number in range(6)}
+
+
+def leave_stale_address(folder: Path, patch: pytest.MonkeyPatch) -> str:
+    """What a cluster leaves behind whose head was killed: a file that says where it was."""
+    address = f"127.0.0.1:{closed_port()}"
+    (folder / "ray").mkdir()
+    (folder / "ray" / "ray_current_cluster").write_text(address)
+    patch.setenv("RAY_TMPDIR", str(folder))
+    patch.delenv("RAY_ADDRESS", raising=False)
+    return address
+
+
+@pytest.fixture
+def stale_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    return leave_stale_address(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def of_one_worker(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Outcome]]:
+    """Outcomes of all groups on a cluster of one worker, which starts where two things could be in its way.
+
+    The folder for temporary files has a long name, and the last cluster on this machine has left its address behind.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("x" * 100)))
+        patch.setattr(tempfile, "tempdir", None)
+        leave_stale_address(tmp_path_factory.mktemp("stale"), patch)
+        return computed({**POOLED_AND_FEDERATED, **TELLING}, 1)
+
+
 @pytest.mark.slow
-def test_two_workers_give_the_numbers_of_one_and_of_none_and_a_dead_worker_harms_no_other_group() -> None:
-    groups = {f"pooled {fold} {seed}": [job(POOLED, fold, seed=seed)] for fold in range(4) for seed in range(2)}
-    groups |= {f"federated {seed}": [job(FEDERATED, fold, seed=seed) for fold in range(4)] for seed in range(2)}
-    here = {key: compute_many(cohort(), jobs) for key, jobs in groups.items()}
-    one = computed(groups, 1)
-    two = computed({"dead": [job(Deadly(), fold) for fold in range(3)], **groups}, 2)
+def test_two_workers_give_the_numbers_of_one_and_of_none_and_a_dead_worker_harms_no_other_group(
+    of_one_worker: dict[str, list[Outcome]],
+) -> None:
+    here = {key: compute_many(cohort(), jobs) for key, jobs in POOLED_AND_FEDERATED.items()}
+    two = computed({"dead": [job(Deadly(), fold) for fold in range(3)], **POOLED_AND_FEDERATED}, 2)
 
     dead = two.pop("dead")
     assert len(dead) == 3
     assert all(outcome.cause and outcome.cause.startswith("The worker process failed") for outcome in dead)
-    assert here.keys() == one.keys() == two.keys()
+    assert here.keys() == two.keys()
     for key, expected in here.items():
-        for other in (one[key], two[key]):
+        for other in (of_one_worker[key], two[key]):
             for mine, its in zip(expected, other, strict=True):
                 assert mine.cause is None
                 assert its.scores == mine.scores
@@ -78,36 +115,17 @@ def test_two_workers_give_the_numbers_of_one_and_of_none_and_a_dead_worker_harms
 
 
 @pytest.mark.slow
-def test_a_worker_process_stays_for_all_groups() -> None:
-    outcomes = computed({f"{number}": [job(Telling())] for number in range(6)}, 1)
-    (process,) = {outcome.cause for (outcome,) in outcomes.values()}
+def test_a_worker_process_stays_for_all_groups(of_one_worker: dict[str, list[Outcome]]) -> None:
+    (process,) = {outcome.cause for key in TELLING for outcome in of_one_worker[key]}
     assert process != str(os.getpid())
 
 
 @pytest.mark.slow
-def test_a_long_folder_for_temporary_files_is_no_obstacle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    long = tmp_path / ("x" * 100)
-    long.mkdir()
-    monkeypatch.setenv("TMPDIR", str(long))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    assert computed({"one": [job(Sign())]}, 1)["one"][0].cause is None
-
-
-@pytest.fixture
-def stale_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a cluster leaves behind whose head was killed: a file that says where it was."""
-    address = f"127.0.0.1:{closed_port()}"
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text(address)
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return address
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("stale_address")
-def test_the_address_of_a_cluster_that_is_gone_does_not_reach_a_study_on_this_machine() -> None:
-    assert computed({"one": [job(Sign())]}, 1)["one"][0].cause is None
+def test_neither_a_long_folder_for_temporary_files_nor_the_address_of_a_cluster_that_is_gone_is_an_obstacle(
+    of_one_worker: dict[str, list[Outcome]],
+) -> None:
+    assert of_one_worker.keys() == POOLED_AND_FEDERATED.keys() | TELLING.keys()
+    assert all(outcome.cause is None for key in POOLED_AND_FEDERATED for outcome in of_one_worker[key])
 
 
 @pytest.mark.parametrize("asked", ["auto", "the address itself"])

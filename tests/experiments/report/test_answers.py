@@ -6,9 +6,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from experiments.equivalence import Equivalence, equivalence
 from experiments.report.answers import (
+    disagreeing,
     interference_answer,
     order_answer,
     reliability_answer,
@@ -16,9 +19,9 @@ from experiments.report.answers import (
     stiffness_answer,
     transfer_answer,
 )
-from experiments.report.continual import COMPARED, Comparison, Spread
+from experiments.report.continual import ALPHA, CHOSEN, COMPARED, GIVEN, OTHER, Comparison, Spread
 from experiments.report.continual_words import chance_of, interval, percent, told
-from experiments.statistics import Paired, paired_difference, summary
+from experiments.statistics import Paired, holm, paired_difference, summary
 from experiments.variance import variance_components
 from tests.experiments.report.measured import diagnosed_of
 
@@ -35,12 +38,12 @@ def spread_of(table, configuration: str = "ewc", measure: str = "acc") -> Spread
     return Spread("here", configuration, measure, variance_components(np.array(table, dtype=float)))
 
 
-def comparison_of(configuration: str, differences, p: float, *, place: str = "here", regulariser: bool = True):
+def comparison_of(configuration: str, differences, p: float, *, place: str = "here", family: str = CHOSEN):
     mine, plain = np.asarray(differences, dtype=float), np.zeros(len(differences))
     return [
         Comparison(
-            place, configuration, "finetuning", measure, regulariser, paired_difference(mine, plain), p,
-            equivalence(mine, plain, 0.02),
+            place, configuration, "finetuning", measure, family, paired_difference(mine, plain), p,
+            equivalence(mine, plain, 0.02), 0,
         )
         for measure in COMPARED
     ]  # fmt: skip
@@ -91,6 +94,7 @@ def test_reliability_is_counted_and_told_with_its_numbers():
     answer = reliability_answer([one])
     assert "Of 2 cases: reliable in 1, not reliable in 1." in answer.verdict
     assert "above .700" in answer.verdict
+    assert "share their windows, the squared way that both are divided by, and the momentum of Adam" in answer.limits
     assert answer.verdict.endswith(": noise makes it less reliable in 1, no effect of noise is shown in 1.")
     ewc, mas = answer.details
     assert ewc.startswith("ewc: the halves agree with a rank correlation of .800 [")
@@ -205,14 +209,24 @@ def test_verdicts_are_counted_by_measure_and_the_margin_is_stated():
         *comparison_of("ewc", ten, 0.006),
         *comparison_of("si", -ten, 0.006),
         *comparison_of("mas", ten / 100, 0.2),
-        *comparison_of("replay", ten, 0.006, regulariser=False),
+        *comparison_of("mas_sum", ten, 0.006, family=GIVEN),
+        *comparison_of("replay", ten, 0.006, family=OTHER),
     ]
     answer = transfer_answer(compared, 0.02)
-    assert "3 comparisons of regularisers a measure" in answer.verdict
     assert "the difference is below .020 either way" in answer.verdict
     counts = "1 better, 1 equivalent within the margin, 1 worse."
-    assert f"Next subject: {counts} Held-out, final: {counts} ACC: {counts}" in answer.verdict
-    assert answer.details == ()
+    assert answer.verdict.endswith(
+        f"Regularisers whose value was chosen beforehand, 3 comparisons a score: Next subject: {counts} Held-out, "
+        f"final: {counts} ACC: {counts} Regularisers with a value given by the study, 1 comparison a score: Next "
+        f"subject: 1 better. Held-out, final: 1 better. ACC: 1 better."
+    )
+    chosen, given = answer.details
+    assert chosen == (
+        "Regularisers whose value was chosen beforehand: for a difference to be shown before any other of the 3 "
+        "comparisons, at most 2 of 10 orders may disagree, and only with the smallest differences; after others, there "
+        "is less to correct."
+    )
+    assert given.startswith("Regularisers with a value given by the study: ")
 
 
 @pytest.mark.parametrize(
@@ -221,17 +235,49 @@ def test_verdicts_are_counted_by_measure_and_the_margin_is_stated():
         (
             4,
             [
-                "No difference can be shown: the smallest p that 4 orders and 1 comparison can give is 0.125.",
-                "With 4 orders no equivalence can be shown: that takes at least 5.",
+                "no difference can be shown, since the smallest p that 4 orders and 1 comparison can give is 0.125.",
+                "with 4 orders no equivalence can be shown, that takes 5.",
             ],
         ),
-        (5, ["No difference can be shown: the smallest p that 5 orders and 1 comparison can give is 0.0625."]),
-        (6, []),
+        (5, ["no difference can be shown, since the smallest p that 5 orders and 1 comparison can give is 0.0625."]),
+        (6, ["for a difference to be shown, all 6 orders have to agree."]),
     ],
 )
 def test_what_so_few_orders_cannot_show_is_said(orders, expected):
     compared = comparison_of("ewc", np.linspace(0.05, 0.06, orders), 1.0)
-    assert list(transfer_answer(compared, 0.02).details) == expected
+    found = transfer_answer(compared, 0.02).details
+    assert list(found) == [f"Regularisers whose value was chosen beforehand: {line}" for line in expected]
+
+
+@pytest.mark.parametrize(
+    ("orders", "made", "expected"),
+    [
+        (5, 1, None),  # 2 / 2^5 is above .05.
+        (6, 1, 0),  # 2 / 2^6 is below, and 4 / 2^6 is not.
+        (10, 1, 3),  # Ranks 1, 2 and 3: 2 x 14 / 2^10; with 4 as well, 2 x 43 / 2^10.
+        (10, 3, 2),  # 3 x 2 x 5 / 2^10, and 3 x 2 x 14 / 2^10.
+        (10, 18, 0),
+        (10, 26, None),  # 52 / 2^10
+        (30, 1, 16),  # More than half: W <= 137, Wilcoxon's table for 30 pairs.
+    ],
+)
+def test_so_many_orders_may_disagree(orders, made, expected):
+    assert disagreeing(orders, made) == expected
+
+
+@given(st.integers(6, 20), st.integers(1, 30))
+@settings(deadline=None)
+def test_a_verdict_is_reached_with_so_many_that_disagree_and_with_no_more(orders, made):
+    most = disagreeing(orders, made)
+    zeros, sizes = np.zeros(orders), np.arange(1.0, orders + 1) / 100
+
+    def corrected(against: int) -> float:
+        signed = np.where(np.arange(orders) < against, -sizes, sizes)
+        return holm([paired_difference(signed, zeros).p, *[1.0] * (made - 1)])[0]
+
+    reached = -1 if most is None else most
+    assert all(corrected(against) < ALPHA for against in range(reached + 1))
+    assert corrected(reached + 1) >= ALPHA
 
 
 def test_a_data_set_with_fewer_orders_than_another_is_warned_of():
@@ -239,19 +285,32 @@ def test_a_data_set_with_fewer_orders_than_another_is_warned_of():
         *comparison_of("ewc", np.linspace(0.05, 0.06, 10), 0.004, place="dreamer"),
         *comparison_of("ewc", np.linspace(0.05, 0.06, 5), 0.06, place="seed"),
     ]
-    (warning,) = transfer_answer(compared, 0.02).details
-    assert warning == "No difference over 5 orders can be shown: the smallest p, before correction, is 0.0625."
+    few, many = transfer_answer(compared, 0.02).details
+    assert few.endswith("no difference over 5 orders can be shown, since the smallest p, before correction, is 0.0625.")
+    assert "at most 2 of 10 orders may disagree" in many
+
+
+def test_orders_that_suffice_only_after_other_verdicts_are_warned_of():
+    compared = [
+        *comparison_of("ewc", np.linspace(0.05, 0.06, 10), 0.004, place="dreamer"),
+        *comparison_of("ewc", np.linspace(0.05, 0.06, 6), 0.06, place="seed"),
+    ]
+    few, _ = transfer_answer(compared, 0.02).details
+    assert "over 6 orders a difference can be shown only after others of the 2 comparisons" in few
 
 
 def test_nothing_to_compare_is_said():
-    other = comparison_of("replay", np.linspace(0.05, 0.06, 10), 0.004, regulariser=False)
+    other = comparison_of("replay", np.linspace(0.05, 0.06, 10), 0.004, family=OTHER)
     for compared in ([], other):
         assert transfer_answer(compared, 0.02).verdict.startswith("Nothing to compare")
 
 
 def test_undefined_comparisons_are_inconclusive():
     nothing = Paired(NAN, NAN, NAN, NAN, NAN, NAN, 0)
-    one = Comparison("here", "ewc", "finetuning", "acc", True, nothing, NAN, Equivalence(0.02, NAN, NAN, NAN, NAN, 0))
+    equal = Equivalence(0.02, NAN, NAN, NAN, NAN, 0)
+    one = Comparison("here", "ewc", "finetuning", "acc", CHOSEN, nothing, NAN, equal, 0)
     answer = transfer_answer([one], 0.02)
     assert "ACC: 1 inconclusive." in answer.verdict
-    assert any("With 0 orders" in detail for detail in answer.details)
+    difference, equivalence_of = answer.details
+    assert "no difference over 0 orders can be shown" in difference
+    assert "with 0 orders no equivalence" in equivalence_of

@@ -9,11 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from experiments.choosing import Chosen
 from experiments.equivalence import Equivalence
 from experiments.report.continual import (
+    CHOSEN,
     COMPARED,
     EQUIVALENT,
+    GIVEN,
     INCONCLUSIVE,
+    OTHER,
     WITHIN,
     Comparison,
     comparisons,
@@ -118,20 +122,24 @@ def test_verdicts_of_known_differences(tmp_path: Path):
     }
     assert found["here", "mas", "acc"].paired.p == 1
     assert found["here", "mas", "acc"].equivalence.p == 1 / 2**10
-    assert all(one.reference == "finetuning" and one.regulariser for one in found.values())
+    assert all((one.reference, one.family, one.left_out) == ("finetuning", GIVEN, 0) for one in found.values())
     assert {key[2] for key in found} == set(COMPARED)
 
 
-def test_holm_counts_the_regularisers_of_all_data_sets_and_others_by_themselves(tmp_path: Path):
-    scores = {"finetuning": TEN, "ewc": shifted(0.05), "si": shifted(0.05), "replay": shifted(0.05)}
-    one, two = (scored_of(tmp_path, scores, name) for name in ("one", "two"))
+def test_holm_counts_each_family_over_all_data_sets_and_by_itself(tmp_path: Path):
+    scores = dict.fromkeys(("ewc", "si", "mas", "replay"), shifted(0.05)) | {"finetuning": TEN}
+    # Of two regularisers the value was chosen, and of another method as well.
+    choices = tuple(Chosen(label, "x=1", {"x=1": 0.5}, {}) for label in ("ewc", "si", "replay"))
+    one, two = (scored_of(tmp_path, scores, name, choices=choices) for name in ("one", "two"))
     alone, both = compared([one]), compared([one, two])
     least = 2 / 2**10
     assert alone["one", "ewc", "acc"].p == pytest.approx(2 * least)
     assert both["one", "ewc", "acc"].p == both["two", "si", "acc"].p == pytest.approx(4 * least)
-    assert alone["one", "replay", "acc"].p == pytest.approx(least)
-    assert both["one", "replay", "acc"].p == pytest.approx(2 * least)
-    assert not both["one", "replay", "acc"].regulariser
+    for label in ("mas", "replay"):
+        assert alone["one", label, "acc"].p == pytest.approx(least)
+        assert both["one", label, "acc"].p == pytest.approx(2 * least)
+    families = {key[1]: found.family for key, found in both.items()}
+    assert families == {"ewc": CHOSEN, "si": CHOSEN, "mas": GIVEN, "replay": OTHER}
 
 
 def test_a_small_difference_may_be_shown_to_be_there_and_to_be_small(tmp_path: Path):
@@ -162,8 +170,58 @@ def test_orders_are_paired_by_their_number_and_those_that_failed_are_left_out(tm
     cells += [flat("ewc", order, 0, TEN[order] + 0.05) for order in (9, 3, 5)]
     (one,) = scored(study_of(tmp_path, cells), "here")
     found = compared([one])["here", "ewc", "acc"]
-    assert found.paired.n == 3
-    assert found.paired.difference == pytest.approx(0.05)
+    assert (found.paired.n, found.left_out) == (3, 7)
+    assert found.paired.shift == pytest.approx(0.05)
+
+
+def test_only_runs_that_both_have_are_compared(tmp_path: Path):
+    """Seeds differ by a quarter and methods by nothing; of either a seed failed that the other has."""
+    runs = [(order, seed) for order in range(6) for seed in range(3)]
+    missing = {"finetuning": {(0, 0), (5, 1)}, "ewc": {(0, 2), (1, 2), (5, 1), (5, 2), (2, 0), (2, 1), (2, 2)}}
+    cells = [
+        flat(label, order, seed, TEN[order] + seed / 4)
+        for label, gone in missing.items()
+        for order, seed in runs
+        if (order, seed) not in gone
+    ]
+    (one,) = scored(study_of(tmp_path, cells), "here")
+    found = compared([one])
+    for measure in COMPARED:
+        paired = found["here", "ewc", measure].paired
+        assert (paired.n, paired.difference, paired.shift, paired.p) == (5, 0, 0, 1)
+        # Of order 0 two runs are of one alone, of order 1 one, of order 2 three, and of order 5 one.
+        assert found["here", "ewc", measure].left_out == 7
+
+
+def test_an_undefined_score_is_no_run_of_its_measure(tmp_path: Path):
+    R = np.full((3, 2), 0.5)
+    R[1, 1] = NAN  # of the next subject; it is known in the end
+    cells = [flat("finetuning", order, seed, 0.5) for order in range(3) for seed in (0, 1)]
+    cells += [flat("ewc", order, seed, 0.75) for order, seed in ((0, 1), (1, 0), (1, 1), (2, 0), (2, 1))]
+    cells.append((cell_of_stream("ewc", 0, 0), outcome_of_stream(ORDER, R, {"X": [0.5] * 3})))
+    (one,) = scored(study_of(tmp_path, cells), "here")
+    found = compared([one])
+    assert found["here", "ewc", "next_subject"].left_out == 1
+    assert (found["here", "ewc", "acc"].left_out, found["here", "ewc", "acc"].paired.n) == (0, 3)
+    assert found["here", "ewc", "next_subject"].paired.shift == 0.25
+
+
+def test_one_order_far_off_turns_the_mean_and_no_verdict(tmp_path: Path):
+    gains = np.append(np.linspace(0.010, 0.020, 11), -0.40)
+    orders = [0.5 + order / 64 for order in range(12)]
+    scores = {"finetuning": orders, "ewc": list(orders + gains), "si": list(orders - gains)}
+    # Each is alone in its family, so that nothing is corrected.
+    choices = (Chosen("ewc", "strength=1", {"strength=1": 0.5}, {}),)
+    group = scored_of(tmp_path, scores, choices=choices)
+    found = compared([group], margin=0.005)
+    better, worse = found["here", "ewc", "acc"], found["here", "si", "acc"]
+    # The far order has the largest rank: 12 of 78, and 2 P(W <= 12) = 2 x 70 / 2^12.
+    assert better.p == worse.p == pytest.approx(2 * 70 / 2**12)
+    assert (better.paired.rank_biserial, worse.paired.rank_biserial) == (54 / 78, -54 / 78)
+    assert better.paired.difference < 0 < better.paired.shift
+    assert (better.verdict, worse.verdict) == ("better", "worse")
+    # Ranks are within the usual margin too: its test does not see how far off the one is either.
+    assert compared([group])["here", "ewc", "acc"].verdict == f"better, {WITHIN}"
 
 
 def test_undefined_scores_leave_nothing_to_compare(tmp_path: Path):
@@ -178,21 +236,23 @@ def test_a_margin_that_is_none_is_refused(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "equal", "verdict"),
+    ("ranks", "p", "equal", "verdict"),
     [
-        (0.1, 0.01, 0.9, "better"),
-        (-0.1, 0.01, 0.9, "worse"),
-        (0.01, 0.01, 0.01, f"better, {WITHIN}"),
-        (-0.01, 0.01, 0.01, f"worse, {WITHIN}"),
-        (0.01, 0.06, 0.01, EQUIVALENT),
-        (0.01, 0.06, 0.06, INCONCLUSIVE),
-        (0.1, 0.05, 0.9, INCONCLUSIVE),
+        (0.9, 0.01, 0.9, "better"),
+        (-0.9, 0.01, 0.9, "worse"),
+        (0.9, 0.01, 0.01, f"better, {WITHIN}"),
+        (-0.9, 0.01, 0.01, f"worse, {WITHIN}"),
+        (0.5, 0.06, 0.01, EQUIVALENT),
+        (0.5, 0.06, 0.06, INCONCLUSIVE),
+        (0.6, 0.05, 0.9, INCONCLUSIVE),
         (NAN, NAN, NAN, INCONCLUSIVE),
     ],
 )
-def test_verdicts_follow_from_both_p_values(difference, p, equal, verdict):
-    paired = Paired(difference, NAN, NAN, NAN, NAN, NAN, 10)
-    one = Comparison("here", "ewc", "finetuning", "acc", True, paired, p, Equivalence(0.02, equal, NAN, NAN, NAN, 10))
+def test_verdicts_follow_from_the_ranks_and_from_both_p_values(ranks, p, equal, verdict):
+    paired = Paired(NAN, NAN, ranks, NAN, NAN, NAN, 10)
+    equivalent = Equivalence(0.02, equal, NAN, NAN, NAN, 10)
+    one = Comparison("here", "ewc", "finetuning", "acc", CHOSEN, paired, p, equivalent, 0)
     assert one.verdict == verdict
-    # The p of the test itself, before correction, decides nothing.
-    assert replace(one, paired=replace(paired, p=0.001)).verdict == verdict
+    # The p of the test itself, before correction, decides nothing, nor does the mean.
+    for changed in (replace(paired, p=0.001), replace(paired, difference=-ranks)):
+        assert replace(one, paired=changed).verdict == verdict

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from experiments.equivalence import equivalence
-from experiments.report.continual import Comparison, Spread
+from experiments.report.continual import CHOSEN, GIVEN, OTHER, Comparison, Spread
 from experiments.report.continual_figures import (
     as_png,
     differences,
@@ -194,26 +194,30 @@ def test_shares_of_the_variance_lie_side_by_side():
     assert [label.get_text() for label in first.get_yticklabels()] == ["ewc"]
 
 
-def comparison_of(place: str, label: str, values: np.ndarray, *, regulariser: bool = True) -> Comparison:
+def comparison_of(place: str, label: str, values: np.ndarray, *, family: str = CHOSEN) -> Comparison:
     zeros = np.zeros(len(values))
     paired, equal = paired_difference(values, zeros), equivalence(values, zeros, 0.02)
-    return Comparison(place, label, "finetuning", "acc", regulariser, paired, paired.p, equal)
+    return Comparison(place, label, "finetuning", "acc", family, paired, paired.p, equal, 0)
 
 
 def test_differences_stand_with_both_intervals_in_the_margin():
     values = np.linspace(-0.01, 0.05, 8)
     one = comparison_of("dreamer", "ewc", values)
-    other = comparison_of("seed", "replay", -values, regulariser=False)
-    figure = differences([one, other], {"acc": "ACC"}, 0.02)
+    other = comparison_of("seed", "replay", -values, family=OTHER)
+    given = comparison_of("seed", "mas_sum", values, family=GIVEN)
+    figure = differences([one, other, given], {"acc": "ACC"}, 0.02)
     (axes,) = figure.axes
     curves = curves_of(axes)
-    assert curves["regulariser, 95 %"] == ([one.paired.low, one.paired.high], [0, 0])
-    assert curves["regulariser, 90 %"] == ([one.equivalence.low, one.equivalence.high], [0, 0])
+    assert curves["regulariser, value chosen, 95 %"] == ([one.paired.low, one.paired.high], [0, 0])
+    assert curves["regulariser, value given, 95 %"] == ([given.paired.low, given.paired.high], [2, 2])
+    assert curves["regulariser, value chosen, 90 %"] == ([one.equivalence.low, one.equivalence.high], [0, 0])
     assert curves["other method, 95 %"] == ([other.paired.low, other.paired.high], [1, 1])
     assert [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "o"] == [[one.paired.shift]]
     (band,) = axes.patches
     assert (band.get_x(), band.get_width()) == (-0.02, 0.04)
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["ewc (dreamer)", "replay (seed)"]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["ewc (dreamer)", "replay (seed)", "mas_sum (seed)"]
+    assert len({line.get_color() for line in axes.lines if line.get_linewidth() == 4}) == 3
     assert axes.get_ylim()[0] > axes.get_ylim()[1]  # The first stands on top.
 
 

@@ -98,7 +98,7 @@ def whole(folder: Path, orders: int = 6, **changes) -> StreamStudy:
     told = {
         "controls": ("majority", "untrained"),
         "notes": ("Data: made up.", "Windows of 4 s every 4 s."),
-        "choices": (Chosen("ewc", "strength=10", {"strength=1": 0.5, "strength=10": 0.625}),),
+        "choices": (Chosen("ewc", "strength=10", {"strength=1": 0.5, "strength=10": 0.625}, {}),),
     }
     return study_of(folder, [*cells_of(orders=orders), *beside_of()], **{**told, **changes})
 
@@ -151,6 +151,12 @@ def test_tables_hold_everybody_with_marks_and_what_can_be_told_of_them(document:
     assert {"FWT", "FWT over previous", "BWT", "intransigence", "plasticity"} <= set(transfers.columns)
     assert column(transfers, "intransigence")[4] == ".000 [.000, .000]"
     assert column(table_of(document, "accuracy of trials: scores"), "configuration") == column(scores, "configuration")
+    further = table_of(document, "Balanced accuracy of windows: further metrics")
+    assert further.columns == ("configuration", "FWT over all", "FWT over chance", "adaptation gain", "forgetting rate")
+    assert column(further, "configuration") == list(IN_SEQUENCE)
+    following = [float(cell.split()[0]) for cell in column(scores, "next subject")[:6]]
+    over_chance = [float(cell.split()[0]) for cell in column(further, "FWT over chance")]
+    assert over_chance == pytest.approx([value - 0.5 for value in following], abs=1e-9)
 
 
 def test_what_was_done_is_told_in_numbers(document: Document):
@@ -164,6 +170,62 @@ def test_what_was_done_is_told_in_numbers(document: Document):
     assert chosen.rows == (("ewc", "strength=10", "strength=1: .500, strength=10: .625"),)
 
 
+def test_differences_are_those_of_ranks_with_their_families(document: Document):
+    compared = table_of(document, "Against fine-tuning")
+    families = dict(zip(column(compared, "configuration"), column(compared, "family"), strict=True))
+    assert families == {
+        "ewc": "regulariser, value chosen",
+        "si": "regulariser, value given",
+        "replay": "other method",
+    }
+    assert "mean difference" not in compared.columns
+    text = text_of(document)
+    assert "A difference is the Hodges-Lehmann estimate over orders" in text
+    assert "Regularisers whose value was chosen beforehand, 1 comparison a score:" in text
+    assert "Regularisers with a value given by the study, 1 comparison a score:" in text
+    assert "Runs of which only" not in text
+    told = next(block for block in document.blocks if isinstance(block, Bullets) and "have to agree" in str(block))
+    assert len(told.items) == 2
+
+
+@pytest.mark.usefixtures("no_images")
+def test_the_table_of_differences_shows_the_shift_and_not_the_mean(tmp_path: Path):
+    gains = np.append(np.linspace(0.010, 0.020, 11), -0.40)
+    cells = [
+        (cell_of_stream(label, order), outcome_of_stream(("A", "B"), np.full((3, 2), score), {"X": [0.5] * 3}))
+        for order, gain in enumerate(gains)
+        for label, score in (("finetuning", 0.5), ("ewc", 0.5 + gain))
+    ]
+    compared = table_of(page([study_of(tmp_path, cells)], "small", margin=0.005), "Against fine-tuning")
+    (row,) = [row for row in compared.rows if row[3] == "ACC"]
+    told = dict(zip(compared.columns, row, strict=True))
+    assert gains.mean() < 0
+    assert told["difference"].startswith("+.01")
+    assert told["verdict"] == "better"
+
+
+@pytest.mark.usefixtures("no_images")
+def test_runs_that_only_one_of_two_has_are_counted(tmp_path: Path):
+    cells = [
+        (cell, outcome)
+        for cell, outcome in cells_of(("finetuning", "ewc", "replay"), orders=3, seeds=2)
+        if (cell.strategy, cell.stream, cell.seed) not in {("ewc", 0, 1), ("ewc", 2, 0)}
+    ]
+    document = page([study_of(tmp_path, cells)], "small")
+    assert "Runs of which only one of the two has a score are left out:" in text_of(document)
+    (told,) = [block for block in document.blocks if isinstance(block, Bullets) and "2 runs" in str(block)]
+    assert told.items == ("ewc (eegmat): 2 runs in next subject; 2 runs in held-out, final; 2 runs in ACC.",)
+
+
+@pytest.mark.usefixtures("no_images")
+@pytest.mark.parametrize(("mode", "said"), [("stream", True), ("subject_unlabelled", False)])
+def test_what_is_seen_before_the_first_person_is_told_of_the_mode_that_it_comes_of(tmp_path: Path, mode, said):
+    cells = cells_of(("replay",), orders=1, seeds=1, normalization=mode)
+    text = text_of(page([study_of(tmp_path, cells, classes=("low", "middle", "high"))], "small"))
+    assert ("Before the first nothing is known to normalise with: row 0 of R" in text) == said
+    assert ("which is a balanced accuracy of .333." in text) == said
+
+
 @pytest.mark.usefixtures("no_images")
 def test_several_data_sets_share_findings_and_corrections(tmp_path: Path):
     one = whole(tmp_path, 2, study="both.dreamer", dataset="dreamer")
@@ -174,7 +236,8 @@ def test_several_data_sets_share_findings_and_corrections(tmp_path: Path):
     compared = table_of(document, "Against fine-tuning")
     assert set(column(compared, "data")) == {"dreamer", "seed"}
     assert len(compared.rows) == 2 * 3 * 3
-    assert "4 comparisons of regularisers a measure" in text_of(document)
+    assert "Regularisers whose value was chosen beforehand, 2 comparisons a score" in text_of(document)
+    assert "Regularisers with a value given by the study, 2 comparisons a score" in text_of(document)
     headings = [block.text for block in document.blocks if isinstance(block, Heading) and block.level == 3]
     assert headings.count("dreamer") == headings.count("seed") == 2
 
@@ -196,7 +259,7 @@ def test_one_order_of_one_strategy_is_a_page_that_says_what_it_cannot(tmp_path: 
     assert "Nothing to compare" in text
     assert "Not to be told" in text
     assert text.count("Not measured") == 3
-    assert "for want of scores of what they are measured against: FWT (untrained), " in text
+    assert "for want of what they are measured against: FWT (untrained), " in text
     assert "No value was left open" in text
     assert [figure.name for figure in document.figures] == ["r1_1"]
     assert re.fullmatch(r"\.\d{3}", table_of(document, "windows: scores").rows[0][3])
@@ -226,6 +289,15 @@ def test_cells_still_to_come_are_counted(tmp_path: Path):
     study.add_all([])
     write_page(["small"], Folders(tmp_path / "results"), tmp_path)
     assert "1 of 2 cells are not computed yet" in (tmp_path / "small.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("no_images")
+def test_the_margin_is_the_callers(tmp_path: Path):
+    study_of(tmp_path, cells_of(("finetuning", "ewc"), orders=1, seeds=1))
+    write_page(["small"], Folders(tmp_path), tmp_path, margin=0.125)
+    assert "the difference is below .125 either way" in (tmp_path / "small.md").read_text(encoding="utf-8")
+    with pytest.raises(ValueError, match="margin above 0"):
+        write_page(["small"], Folders(tmp_path), tmp_path, margin=0.0)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.errors import ResultsError
+from experiments.records import Outcome, ScoreRecord
 from experiments.report.stream_study import read_stream_study, scored
 from experiments.results import Results
 from tests.experiments.stream_rows import (
@@ -35,7 +37,9 @@ def test_all_that_a_page_needs_is_read(tmp_path: Path):
     failed = (cell_of_stream("ewc"), failure_of("LearningError: diverged"))
     study = study_of(tmp_path, [streamed("finetuning"), failed])
     assert (study.planned, len(study.cells), study.levels) == (2, 2, ("window", "trial"))
-    assert set(study.rows["configuration"]) == {"finetuning"}
+    assert [one.configuration for one in study.streams["trial"]] == ["finetuning"]
+    # Three steps of two learners and one who is held out, at both levels.
+    assert (study.scores, study.undefined, study.kept) == (18, {}, {"trial": 2})
     assert set(study.finals) == {"window", "trial"}
     assert study.finals["trial"]["value"].max() == 0.7
 
@@ -81,6 +85,35 @@ def test_a_failed_configuration_has_no_scores(tmp_path: Path):
     assert list(first.cells.index) == [("finetuning", 0, 0)]
 
 
+def test_undefined_scores_are_counted_with_their_reasons_in_the_metric_of_the_study(tmp_path: Path):
+    holed = R.copy()
+    holed[1:, 0] = math.nan
+    cells = [(cell_of_stream("ewc", order), outcome_of_stream(ORDER, holed, HELD_OUT)) for order in (0, 1)]
+    first, outcome = cells[0]
+    others = [replace(one, metric="macro_f1") for one in outcome.scores]
+    unexplained = replace(outcome.scores[0], subject="Z", value=math.nan, reason=None)
+    cells[0] = (first, replace(outcome, scores=[*outcome.scores, *others, unexplained]))
+    study = study_of(tmp_path, [*cells, streamed("finetuning")])
+    assert study.undefined == {("ewc", "a class is absent"): 4, ("ewc", "no reason given"): 1}
+
+
+def test_networks_that_learn_nothing_and_who_learns_from_the_scored_person_alone_are_no_streams(tmp_path: Path):
+    alone = [
+        ScoreRecord(step, False, person, "seen", "trial", "window", "balanced_accuracy", 0.5, model="personal")
+        for step in (0, 1)
+        for person in ORDER
+    ]
+    cells = [
+        streamed("finetuning"),
+        (cell_of_stream("local_only"), Outcome(alone, (), 0.5)),
+        # As a protocol may have it that counts its learners as met.
+        (cell_of_stream("untrained"), outcome_of_stream(ORDER, R, HELD_OUT)),
+    ]
+    study = study_of(tmp_path, cells, seen=("local_only",))
+    assert {one.configuration for of in study.streams.values() for one in of} == {"finetuning"}
+    assert set(study.untrained["window"]) == {"untrained"}
+
+
 # --- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -96,6 +129,13 @@ def test_a_study_without_streams_is_refused_with_what_to_do(tmp_path: Path):
 def test_a_metric_that_is_better_when_lower_is_refused(tmp_path: Path):
     with pytest.raises(ResultsError, match=r"brier, which is better when it is lower.*another metric"):
         study_of(tmp_path, [streamed("finetuning")], metric="brier")
+
+
+def test_rows_that_tell_no_order_are_refused_when_they_are_read(tmp_path: Path):
+    cell, outcome = streamed("mine")
+    skipped = replace(outcome, scores=[one for one in outcome.scores if one.step != 1])
+    with pytest.raises(ResultsError, match="small: rows of mine"):
+        study_of(tmp_path, [(cell, skipped)])
 
 
 def test_a_study_that_was_never_run_is_refused(tmp_path: Path):

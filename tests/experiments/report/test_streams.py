@@ -15,6 +15,7 @@ from benchmarks.errors import ResultsError
 from experiments.report.families import Entrant, Family, Group
 from experiments.report.streams import (
     MEASURES,
+    Stream,
     by_order,
     cell_scores,
     learner_levels,
@@ -46,17 +47,21 @@ def group_of(*strategies: str) -> Group:
     return Group("here", FAMILY, entrants, (), "finetuning")
 
 
-def measures_of(*cells, untrained: pd.Series | None = None) -> pd.DataFrame:
+def found_in(rows: pd.DataFrame, level: str = "window") -> list[Stream]:
+    return streams(rows, level, "small")
+
+
+def measures_of(*cells, untrained: pd.Series | None = None, chance: float = NAN) -> pd.DataFrame:
     strategies = dict.fromkeys(cell.strategy for cell, _ in cells)
     scores = pd.Series(dtype=float) if untrained is None else untrained
-    return cell_scores(group_of(*strategies), streams(rows_of(cells), "window"), scores)
+    return cell_scores(group_of(*strategies), found_in(rows_of(cells)), scores, chance)
 
 
 # --- rows to matrices ------------------------------------------------------------------------------------------------
 
 
 def test_the_order_is_the_one_in_which_targets_turn_from_unseen_to_seen():
-    (found,) = streams(rows_of([(cell_of_stream("ewc", 2, 1), outcome_of_stream(ORDER, R, HELD_OUT))]), "window")
+    (found,) = found_in(rows_of([(cell_of_stream("ewc", 2, 1), outcome_of_stream(ORDER, R, HELD_OUT))]))
     assert (found.configuration, found.order, found.seed, found.subjects) == ("ewc", 2, 1, ORDER)
     np.testing.assert_array_equal(found.R, R)
     np.testing.assert_array_equal(found.curve, np.transpose([HELD_OUT["X"], HELD_OUT["Y"]]))
@@ -67,7 +72,7 @@ def test_any_order_and_matrix_come_back_from_their_rows(order, source):
     table = [[source.choice([NAN, 0.25, 0.5]) for _ in order] for _ in range(len(order) + 1)]
     curve = [source.random() for _ in range(len(order) + 1)]
     rows = rows_of([(cell_of_stream("ewc"), outcome_of_stream(order, table, {"X": curve}))])
-    (found,) = streams(rows.sample(frac=1, random_state=0), "window")
+    (found,) = found_in(rows.sample(frac=1, random_state=0))
     assert found.subjects == tuple(order)
     np.testing.assert_array_equal(found.R, table)
     np.testing.assert_array_equal(found.curve[:, 0], curve)
@@ -83,15 +88,14 @@ def test_rows_made_here_are_those_of_a_results_file(tmp_path: Path):
     study.add_all(cells)
     with Results(study.path, writable=False) as results:
         expected = results.tracked(study.digests, METRIC)
-    found = rows_of(cells)[expected.columns]
-    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+    pd.testing.assert_frame_equal(rows_of(cells), expected, check_dtype=False)
 
 
 def test_levels_are_those_of_learners_and_each_has_its_own_scores():
     shifted = np.array(R) / 2
     with_trials = rows_of([(cell_of_stream("ewc"), outcome_of_stream(ORDER, R, HELD_OUT, trial=shifted))])
     assert learner_levels(with_trials) == ["window", "trial"]
-    (found,) = streams(with_trials, "trial")
+    (found,) = found_in(with_trials, "trial")
     np.testing.assert_array_equal(found.R, shifted)
     # Held-out people always have trials: they tell nothing of the learners.
     assert learner_levels(rows_of([(cell_of_stream("ewc"), outcome_of_stream(ORDER, R, HELD_OUT))])) == ["window"]
@@ -99,7 +103,7 @@ def test_levels_are_those_of_learners_and_each_has_its_own_scores():
 
 def test_a_learner_without_trials_keeps_its_place_in_the_order():
     rows = rows_of([(cell_of_stream("ewc"), outcome_of_stream(ORDER, R, HELD_OUT, trial=R))])
-    (found,) = streams(rows[(rows["level"] == "window") | (rows["subject"] != "A")], "trial")
+    (found,) = found_in(rows[(rows["level"] == "window") | (rows["subject"] != "A")], "trial")
     assert found.subjects == ORDER
     np.testing.assert_array_equal(np.isnan(found.R), [[False, True, False]] * 4)
 
@@ -107,26 +111,25 @@ def test_a_learner_without_trials_keeps_its_place_in_the_order():
 def test_who_meets_nobody_in_sequence_is_no_stream():
     cells = [
         (cell_of_stream("majority"), outcome_of_all_together({"A": 0.5}, {"X": 0.5})),
-        (cell_of_stream("untrained"), outcome_of_stream(ORDER, R, HELD_OUT, unmet=True)),
-        # As a protocol may have it that counts its learners as met.
-        (cell_of_stream("untrained", seed=1), outcome_of_stream(ORDER, R, HELD_OUT)),
+        (cell_of_stream("dann"), outcome_of_stream(ORDER, R, HELD_OUT, unmet=True)),
     ]
-    assert streams(rows_of(cells), "window") == []
+    assert found_in(rows_of(cells)) == []
     assert learner_levels(rows_of(cells)) == []
 
 
-def test_personal_models_are_no_part_of_the_matrix():
-    rows = rows_of([(cell_of_stream("ewc"), outcome_of_stream(ORDER, R, HELD_OUT))])
-    personal = rows[rows["target"] == "seen"].assign(model="personal", value=1.0)
-    (found,) = streams(pd.concat([rows, personal]), "window")
-    np.testing.assert_array_equal(found.R, R)
+def test_a_cell_is_told_by_its_own_rows_whatever_names_others_have():
+    other = cell_of_stream("si"), outcome_of_stream(("P", "Q"), np.full((3, 2), 0.5), {"Z": [0.5] * 3})
+    cells = [(cell_of_stream("ewc"), outcome_of_stream(ORDER, R, HELD_OUT)), other]
+    first, second = found_in(rows_of(cells))
+    np.testing.assert_array_equal(first.curve, np.transpose([HELD_OUT["X"], HELD_OUT["Y"]]))
+    assert (second.subjects, second.curve.shape) == (("P", "Q"), (3, 1))
 
 
 def test_rows_that_tell_no_order_are_refused_with_the_cell():
     rows = rows_of([(cell_of_stream("mine", 4, 1), outcome_of_stream(ORDER, R, HELD_OUT))])
     skipped = rows[rows["step"] != 1]
     with pytest.raises(ResultsError, match=r"small: rows of mine, seed 1, order 4, .* steps 2, 2, 3, .* observer"):
-        streams(skipped, "window")
+        found_in(skipped)
 
 
 # --- measures --------------------------------------------------------------------------------------------------------
@@ -147,11 +150,19 @@ def test_the_golden_vector_of_the_field():
         "bwt": -0.175,
         "forgetting": 0.2,
         "stability": 0.8,
+        "fwt_all": (0.30 + 0.25 + 0.40) / 3,
+        "gain": (0.75 - 0.30 + 0.70 - 0.40) / 2,
+        "rate": (0.7 - 0.5) / 0.5,
     }
     assert found[list(expected)].to_dict() == pytest.approx(expected)
-    # Nobody stands for joint training so far, nor for subjects alone.
+    # Nobody stands for joint training so far, nor for subjects alone, and there is no chance level.
     assert found.drop(list(expected)).isna().all()
     assert list(found.index) == [measure.key for measure in MEASURES]
+
+
+def test_the_next_subject_is_held_against_chance_where_there_is_such():
+    found = measures_of((cell_of_stream("ewc"), outcome_of_stream(ORDER, R, HELD_OUT)), chance=0.5)
+    assert found.loc["ewc", 0, 0]["over_chance"] == pytest.approx(0.35 - 0.5)
 
 
 def test_references_are_of_the_same_order_and_their_seeds_averaged():
@@ -189,9 +200,11 @@ def test_untrained_scores_are_the_mean_over_networks_and_seeds_whatever_their_ta
         (cell_of_stream("untrained", 0, 0), outcome_of_stream(ORDER, networks(0.0), {"X": [0.4, 0.6]}, unmet=True)),
         (cell_of_stream("untrained", 0, 1), outcome_of_stream(ORDER, networks(0.2), {"X": [0.4, 0.6]})),
     ]
-    found = untrained_scores(rows_of(cells), "untrained", "window")
-    assert found.to_dict() == pytest.approx({**{name: value + 0.15 for name, value in BASELINE.items()}, "X": 0.5})
-    assert untrained_scores(rows_of(cells), None, "window").empty
+    found = untrained_scores(rows_of(cells), "window")
+    assert list(found) == ["untrained"]
+    expected = {**{name: value + 0.15 for name, value in BASELINE.items()}, "X": 0.5}
+    assert found["untrained"].to_dict() == pytest.approx(expected)
+    assert untrained_scores(rows_of(cells).iloc[:0], "window") == {}
 
 
 def test_seeds_are_averaged_within_an_order_and_undefined_ones_left_out():
@@ -205,12 +218,12 @@ def test_seeds_are_averaged_within_an_order_and_undefined_ones_left_out():
 def test_nobody_held_out_leaves_the_scores_of_learners():
     found = measures_of((cell_of_stream("ewc"), outcome_of_stream(ORDER, R, {}))).loc["ewc", 0, 0]
     assert found["acc"] == pytest.approx(0.6333333333)
-    assert found[["held_out", "aaa"]].isna().all()
+    assert found[["held_out", "aaa", "rate"]].isna().all()
 
 
 def test_the_mean_matrix_weighs_orders_and_not_cells():
     def cell(order, seed, value):
         return cell_of_stream("ewc", order, seed), outcome_of_stream(ORDER, np.full((4, 3), value), HELD_OUT)
 
-    found = streams(rows_of([cell(0, 0, 0.25), cell(0, 1, 0.75), cell(1, 0, 1.0), cell(2, 0, NAN)]), "window")
+    found = found_in(rows_of([cell(0, 0, 0.25), cell(0, 1, 0.75), cell(1, 0, 1.0), cell(2, 0, NAN)]))
     np.testing.assert_array_equal(mean_matrix(found), np.full((4, 3), 0.75))

@@ -128,10 +128,38 @@ def test_interference_by_hand() -> None:
     across = interference(torch.tensor([1.0, 0, 5]), torch.tensor([0.0, 1, -5]), important)
     assert (across["f2_cosine"], across["f2_opposing"]) == (0.0, 0.0)
     assert across["f2_cosine_all"] < 0
-    nothing = interference(task, torch.zeros(3), important)
-    assert math.isnan(nothing["f2_cosine"])
-    assert math.isnan(nothing["f2_cosine_all"])
-    assert nothing["f2_opposing"] == 0.0
+
+
+def test_a_gradient_that_is_zero_opposes_nothing_and_is_counted_in_no_share() -> None:
+    important = torch.tensor([True, True, False])
+    task, nothing = torch.tensor([3.0, 4.0, 5.0]), torch.zeros(3)
+    for found in (interference(task, nothing, important), interference(nothing, task, important)):
+        assert all(math.isnan(found[name]) for name in ("f2_cosine", "f2_cosine_all", "f2_opposing"))
+    elsewhere = torch.tensor([0.0, 0.0, -1.0])
+    for found in (interference(task, elsewhere, important), interference(elsewhere, task, important)):
+        assert math.isnan(found["f2_cosine"])
+        assert math.isnan(found["f2_opposing"])
+        assert found["f2_cosine_all"] == pytest.approx(-5 / math.sqrt(50))
+    assert math.isnan(interference(task, task, torch.zeros(3, dtype=torch.bool))["f2_opposing"])
+
+
+def test_the_share_of_opposing_steps_is_of_those_at_which_both_gradients_act() -> None:
+    network = nn.Linear(1, 2, bias=False)
+    heard: dict[str, float] = {}
+    step, penalty = Step(of_trials((0, "t", 1)), network), Even(2.0, lambda old, new: new)
+    penalty.memory = Quadratic([torch.ones(2, 1)], [torch.zeros(2, 1)])
+    watching = Interference(penalty, lambda step, values: heard.update(values))
+    watching.before_training_exp(step)
+    penalty.before_training_exp(step)
+    # At the anchor, against the penalty twice, with it once, and where the loss is flat: 2 of 3.
+    for weight, gradient in ((0.0, 1.0), (1.0, -1.0), (2.0, -1.0), (1.0, 1.0), (1.0, 0.0)):
+        with torch.no_grad():
+            network.weight.fill_(weight)
+        network.weight.grad = torch.full((2, 1), gradient)
+        watching.after_backward(step)
+    watching.after_training_exp(step)
+    assert heard["f2_opposing"] == pytest.approx(2 / 3)
+    assert heard["f2_cosine"] == pytest.approx(-1 / 3)
 
 
 def test_rigidity_by_hand() -> None:
@@ -341,9 +369,8 @@ def test_importance_and_rigidity_of_a_stream_by_hand() -> None:
 
 def test_without_strength_there_is_no_pull_and_nothing_is_rigid() -> None:
     later = told("ewc", opposed(), strength=0.0)[2]
-    assert (later["f2_penalty_norm"], later["f2_opposing"], later["f3_rigidity"]) == (0.0, 0.0, 0.0)
-    assert math.isnan(later["f2_cosine"])
-    assert math.isnan(later["f2_cosine_all"])
+    assert (later["f2_penalty_norm"], later["f3_rigidity"]) == (0.0, 0.0)
+    assert all(math.isnan(later[name]) for name in ("f2_cosine", "f2_cosine_all", "f2_opposing"))
     assert later["f2_task_norm"] > 0
 
 
@@ -359,7 +386,8 @@ def test_the_first_step_of_a_subject_has_no_cosine_where_there_is_one_anchor() -
     """One minibatch a subject, so that it is the only step: weights are still at the anchor."""
     alone = told("mas", opposed(), epochs=1, training=Training(batch_size=1000))[2]
     assert math.isnan(alone["f2_cosine"])
-    assert (alone["f2_penalty_norm"], alone["f2_opposing"]) == (0.0, 0.0)
+    assert math.isnan(alone["f2_opposing"])
+    assert alone["f2_penalty_norm"] == 0.0
     assert alone["f2_task_norm"] > 0
 
 
