@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from experiments.environment import prepare
 
+# Tests start many processes: each would compile its libraries anew, for seconds, where bytecode is not kept.
+if sys.dont_write_bytecode:
+    sys.dont_write_bytecode = False
+    sys.pycache_prefix = str(Path(sys.prefix) / "bytecode")
+    os.environ.update(PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=sys.pycache_prefix)
 # Before torch loads: tests run side by side, and threads of one would starve the others.
 os.environ["OMP_NUM_THREADS"] = "1"
 # Before the engines load: tests send nothing.
@@ -31,6 +40,15 @@ def real_data() -> Path:
             pytest.fail(told)
         pytest.skip(told)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_bytecode_of_temporary_modules() -> Iterator[None]:
+    """What tests import from temporary folders is kept no longer than these."""
+    yield
+    if sys.pycache_prefix is not None:
+        kept = Path(sys.pycache_prefix) / Path(tempfile.gettempdir()).relative_to(Path(tempfile.gettempdir()).anchor)
+        shutil.rmtree(kept, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
