@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -63,14 +65,35 @@ class Fold:
         drawn = generator("validation", self.name, seed).choice(len(self.learners), size=count, replace=False)
         return tuple(self.learners[i] for i in sorted(drawn))
 
+    @property
+    def orders(self) -> int:
+        """How many orders of its learners there are."""
+        return math.factorial(len(self.learners))
+
     def order(self, subjects: Sequence[str], stream: int) -> tuple[str, ...]:
         """Some of this fold's subjects in order number `stream`.
 
         An order is a random permutation of the whole cohort, of which a fold, or a seed, leaves some out: so orders
-        are paired over folds, seeds and strategies.
+        are paired over folds, seeds and strategies. Those in which the learners would be met as in an order before are
+        passed over: tests take orders for independent, and the same twice would count double.
+
+        Raises
+        ------
+        DataError
+            The learners do not have so many orders.
         """
+        if stream >= self.orders:
+            raise DataError(
+                f"Fold {self.name} has {len(self.learners)} subjects to learn from, who can be met in {self.orders} "
+                f"orders, and order number {stream + 1} is asked for. Lower orders, or add subjects."
+            )
         everyone = sorted({*self.scored, *self.learners})
-        order = [everyone[i] for i in generator("order", stream).permutation(len(everyone))]
+        met: set[tuple[str, ...]] = set()
+        for number in itertools.count():
+            order = [everyone[i] for i in generator("order", number).permutation(len(everyone))]
+            met.add(tuple(subject for subject in order if subject in self.learners))
+            if len(met) > stream:
+                break
         return tuple(subject for subject in order if subject in subjects)
 
 

@@ -32,7 +32,7 @@ class SubjectStream(Protocol):
     choosing_subjects : int
         Subjects who are set aside to choose values on: the first of the cohort. None, or two or more.
     choosing_orders : int
-        In how many orders they are met. Orders are drawn: where few subjects are set aside, some may be alike.
+        In how many orders they are met; in all that there are, where few subjects are set aside.
 
     Attributes
     ----------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -309,14 +310,24 @@ def _times(windows: Windows, length_s: float | None, way: _Way) -> tuple[FloatAr
 
 
 def _trials(windows: Windows, onset_s: FloatArray, length_s: float) -> list[_Trial]:
-    """All trials, session after session, and in each in the order of time."""
+    """All trials, session after session, and in each in the order of time.
+
+    Trials of a session that overlap have clocks of their own, as films that all start at 0: their onsets say nothing of
+    what came first, and they stay as they were recorded.
+    """
     sessions = list(dict.fromkeys(windows.session.tolist()))
     trials = []
     for session, name in dict.fromkeys(zip(windows.session.tolist(), windows.trial.tolist(), strict=True)):
         index = np.flatnonzero((windows.session == session) & (windows.trial == name))
         index = index[np.argsort(onset_s[index], kind="stable")]
         trials.append(_Trial(name, session, int(windows.labels[index[0]]), index, onset_s[index], length_s))
-    return sorted(trials, key=lambda trial: (sessions.index(trial.session), trial.onset_s[0]))
+    ordered: list[_Trial] = []
+    for session in sessions:
+        recorded = [trial for trial in trials if trial.session == session]
+        in_time = sorted(recorded, key=lambda trial: trial.start_s)
+        one_clock = all(later.start_s > earlier.onset_s[-1] for earlier, later in itertools.pairwise(in_time))
+        ordered += in_time if one_clock else recorded
+    return ordered
 
 
 def _check_classes(

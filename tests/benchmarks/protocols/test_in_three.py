@@ -55,6 +55,17 @@ def test_a_half_and_two_quarters_of_a_trial_besides_the_gaps() -> None:
     assert told(windows, within, "t1") == ([300, 304, 308, 312], [320, 324], [332, 336])
 
 
+def test_films_with_clocks_of_their_own_stay_in_the_order_in_which_they_were_shown() -> None:
+    """Whether a film's first window is usable must not decide which films are scored."""
+    films = subject_of(*(Stretch(k % 2, 0.0, 20.0) for k in range(6)))
+    flawed = films.select(~((films.trial == "t0") & (films.onset == 0)))
+    assert len(flawed) == len(films) - 1
+    for windows in (films, flawed):
+        within = in_three(windows, 4.0)
+        assert names(windows, within.scored) == ["t4", "t5"]
+        assert names(windows, within.validation) == ["t2", "t3"]
+
+
 def test_nine_minutes_in_overlapping_windows_of_one() -> None:
     rest, task = (Stretch(k, 1000.0 * k, 541.0, step_s=30.0, length_s=60.0) for k in (0, 1))
     windows = subject_of(rest, task)

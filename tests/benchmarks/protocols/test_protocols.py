@@ -113,10 +113,23 @@ def test_validation_subjects_are_learners_and_depend_on_fold_and_seed_alone() ->
 
 def test_an_order_is_a_permutation_that_its_number_determines() -> None:
     fold = Fold("A", ("A",), SUBJECTS[1:])
-    orders = {fold.order(fold.learners, stream) for stream in range(200)}
+    orders = [fold.order(fold.learners, stream) for stream in range(fold.orders)]
     assert all(sorted(order) == sorted(fold.learners) for order in orders)
-    assert len(orders) == 24, "all orders of four subjects come up"
-    assert fold.order(fold.learners, 5) == fold.order(fold.learners, 5)
+    assert len(set(orders)) == 24, "all orders of four subjects come up, each once"
+    assert fold.order(fold.learners, 5) == orders[5]
+
+
+def test_an_order_that_there_is_not_is_refused() -> None:
+    fold = Fold("A", ("A",), SUBJECTS[1:])
+    with pytest.raises(DataError, match="4 subjects to learn from, .* in 24 orders, and order number 25 is asked for"):
+        fold.order(fold.learners, 24)
+
+
+def test_who_is_left_out_of_an_order_changes_no_order_of_the_others() -> None:
+    fold = Fold("A", ("A",), SUBJECTS[1:])
+    for stream in range(fold.orders):
+        order = fold.order(fold.learners, stream)
+        assert fold.order(fold.learners[1:], stream) == tuple(one for one in order if one != fold.learners[0])
 
 
 def test_a_cohort_of_one_is_refused() -> None:
