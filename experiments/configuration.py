@@ -13,6 +13,7 @@ from typing import Any
 from benchmarks.errors import LearningError, StudyError
 from benchmarks.normalization import NORMALIZATIONS
 from benchmarks.parts import Table, build, find
+from benchmarks.quality import Treatment
 from benchmarks.representations.contract import Representation
 from benchmarks.representations.table import REPRESENTATIONS
 from clients.encoders.table import ENCODERS
@@ -77,6 +78,8 @@ class Configuration:
         Built with its normalisation, encoder, objective, aggregator, grid and training.
     representation : Representation or None
         None where the data set brings its own features.
+    quality : {"drop", "keep", "impute", "fail"}
+        What happens to its unusable windows.
     choices : mapping of str to Choice
         What was chosen for representation, strategy, and each of `PARTS` (``none``: not used).
     transductive : bool
@@ -91,6 +94,7 @@ class Configuration:
     label: str
     strategy: Strategy
     representation: Representation | None
+    quality: Treatment
     choices: Mapping[str, Choice]
     transductive: bool
     control: bool
@@ -167,8 +171,9 @@ def _expanded(
     for field in (*PARTS, "training"):
         if getattr(entry, field) is not None and field not in takes:
             raise StudyError(f"{where}.{field}: strategy {strategy.name} takes no {field}; remove it.")
-    if default is None and entry.representation is not None:
-        raise StudyError(f"{where}.representation: this data set brings its own features; remove it.")
+    for field in ("representation", "quality"):
+        if default is None and getattr(entry, field) is not None:
+            raise StudyError(f"{where}.{field}: this data set brings its own features; remove it.")
 
     normalization = "stream" if part.sequential else "training"
     defaults = {**DEFAULT_PARTS, "normalization": normalization}
@@ -199,6 +204,7 @@ def _expanded(
                 label=f"{label} {told}" if filled else label,
                 strategy=build(part, built, one.values, f"{where}.strategy"),
                 representation=made_of,
+                quality=entry.quality or study.quality or "drop",
                 choices={**choices, "strategy": one},
                 transductive=part.needs_target or any(one.transductive for one in looking),
                 control=part.control or (made_of is not None and made_of.control),

@@ -107,6 +107,7 @@ class Plan:
         for fold in self.protocol.folds(self.subjects):
             for configuration in self.configurations:
                 fold.validation(self.validation_subjects(configuration), 0)
+            fold.order(fold.learners, max(map(self._streams, self.configurations)) - 1)
 
     def _windows(self, ready_made: bool) -> WindowLength | None:
         for field in ("windows", "signal", "preprocessing", "quality", "representation"):
@@ -205,7 +206,7 @@ class Plan:
 
     def _of(self, candidate: Configuration, fold: Fold) -> list[Cell]:
         shared, seed = self._determinants(candidate), self._seeds(candidate)[0]
-        orders = range(self.protocol.choosing_orders)
+        orders = range(min(self.protocol.choosing_orders, fold.orders))
         groups = [self._group(candidate, shared, (fold,), seed, stream, keeps=False) for stream in orders]
         return [cell for group in groups for cell in group.cells]
 
@@ -272,7 +273,7 @@ class Plan:
             "windows": self.windows,
             "representation": representation,
         }
-        made: Recipe = build(Recipe, values, {"treatment": self.study.quality or "drop"}, "quality")
+        made: Recipe = build(Recipe, values, {"treatment": configuration.quality}, "quality")
         return made
 
     @cached_property
@@ -289,8 +290,7 @@ class Plan:
         """All cells, lazily, in the groups that are computed together."""
         for configuration in self.configurations:
             shared = self._determinants(configuration)
-            ordered = configuration.strategy.sequential and configuration.strategy.order_matters
-            streams = range(self.study.orders if ordered else 1)
+            streams = range(self._streams(configuration))
             for folds in self._together(configuration):
                 for stream in streams:
                     for seed in self._seeds(configuration):
@@ -309,6 +309,11 @@ class Plan:
         beside = [digest(folds)] if len(folds) > 1 else []
         told = [(fold, digest([shared, fold, self._recorded(fold), seed, stream, keeps, *beside])) for fold in folds]
         return Group(tuple(Cell(configuration, fold, seed, stream, keeps, name) for fold, name in told))
+
+    def _streams(self, configuration: Configuration) -> int:
+        """In how many orders a configuration meets people."""
+        ordered = configuration.strategy.sequential and configuration.strategy.order_matters
+        return self.study.orders if ordered else 1
 
     def _seeds(self, configuration: Configuration) -> tuple[int, ...]:
         return self.study.seeds if configuration.strategy.stochastic else (0,)
@@ -431,7 +436,7 @@ def _place(metric: str) -> str:
 def _contents(configuration: Configuration) -> list[str]:
     """Digest of what tells its numbers from another's in the same study; where it may become several, of each."""
     possible = configuration.candidates.values() or [configuration]
-    return [digest([one.strategy, one.representation]) for one in possible]
+    return [digest([one.strategy, one.representation, one.quality]) for one in possible]
 
 
 def _metrics(primary: str, level: Level) -> Mapping[Level, Mapping[str, Metric]]:

@@ -87,6 +87,7 @@ class Parts(_Strict):
     aggregator: Alternatives | None = None
     grid: Alternatives | None = None
     training: Mapping[str, Any] | None = None
+    quality: Treatment | None = None
 
 
 class ConfigurationChoice(Parts):
@@ -126,7 +127,6 @@ class Study(Parts):
     signal: str | None = None
     preprocessing: Mapping[str, Any] = {}
     windows: Mapping[str, Any] | None = None
-    quality: Treatment | None = None
     protocol: PartChoice = Choice(name=DEFAULT_PARTS["protocol"])
     seeds: Annotated[
         tuple[Annotated[int, Field(ge=0)], ...],

@@ -12,8 +12,8 @@ from benchmarks.datasets.contract import Places
 from benchmarks.digest import digest
 from benchmarks.errors import DataError, StudyError, UnseenError
 from benchmarks.source import source_files
-from experiments.plan import Plan
-from experiments.study import Study
+from experiments.plan import Plan, is_here
+from experiments.study import SHIPPED, Study, read_studies
 from strategies.table import STRATEGIES
 
 BASE: dict[str, Any] = {
@@ -136,6 +136,17 @@ def test_orders_of_subjects_are_paired_over_folds_and_seeds(tmp_path: Path) -> N
         assert [s for s in first if s in common] == [s for s in second if s in common]
 
 
+def test_more_orders_than_the_people_of_a_fold_have_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    stream = {"name": "stream", "held_out": 1, "choosing_subjects": 2, "choosing_orders": 5}
+    entries = {"tuned": {"strategy": {"name": "mas", "strength": {"choose": [1]}}}}
+    values = {"dataset": {"name": "simulated", "subjects": 6}, "protocol": stream, "configurations": entries}
+    made = plan(tmp_path, orders=6, **values)
+    assert len({cell.stream for cell in made.cells()}) == 6
+    assert [len(cells) for of in made.choosing().values() for cells in of.values()] == [2], "two people have two orders"
+    with pytest.raises(DataError, match="3 subjects to learn from, .* in 6 orders, and order number 7 is asked for"):
+        plan(tmp_path, orders=7, **values)
+
+
 def test_adding_configurations_seeds_or_a_question_keeps_finished_cells(tmp_path: Path) -> None:
     before = digests(tmp_path)
     more = {**BASE["configurations"], "other": {"strategy": "lda", "normalization": "none"}}
@@ -227,6 +238,9 @@ def test_a_table_of_features_brings_its_own_windows(tmp_path: Path) -> None:
         plan(tmp_path, dataset=dataset, configurations=entries)
     with pytest.raises(StudyError, match="quality: .*brings its own features"):
         plan(tmp_path, dataset=dataset, windows=None, quality="fail", configurations=entries)
+    of_one = {"lda": {"strategy": "lda", "quality": "fail"}}
+    with pytest.raises(StudyError, match=r"configurations\.lda\.quality: .*brings its own features"):
+        plan(tmp_path, dataset=dataset, windows=None, configurations=of_one)
 
 
 @pytest.mark.parametrize(
@@ -325,3 +339,36 @@ def test_a_table_that_does_not_say_when_cannot_be_split_in_time(tmp_path: Path, 
         with pytest.raises(StudyError, match=words + r".* give dataset\.onset and dataset\.length_s"):
             plan(tmp_path, dataset={**table, **known}, windows=None, **study)
         assert plan(tmp_path, dataset={**table, "onset": "when", "length_s": 4.0}, windows=None, **study)
+
+
+def test_a_configuration_has_a_treatment_of_its_own_for_flawed_windows(tmp_path: Path) -> None:
+    """Only vectors of features can be imputed, so that one study may need two treatments."""
+    entries = {
+        "features": {"strategy": "pooled"},
+        "raw": {"strategy": "pooled", "representation": "raw", "quality": "drop"},
+    }
+    made = plan(tmp_path, quality="impute", configurations=entries)
+    recipes = {one.label: made.recipe(one) for one in made.configurations}
+    assert {label: recipe.treatment for label, recipe in recipes.items() if recipe} == {
+        "majority": "impute",
+        "features": "impute",
+        "raw": "drop",
+    }
+    kept = {**entries, "kept": {"strategy": "pooled", "quality": "keep"}}
+    assert len({cell.digest for cell in plan(tmp_path, configurations=kept).cells()}) == 4 * 4
+    del entries["raw"]["quality"]
+    unlike = plan(tmp_path, quality="impute", configurations=entries)
+    with pytest.raises(StudyError, match="quality: impute is for vectors of features, and RawWindows gives none"):
+        list(unlike.cells())
+
+
+@pytest.mark.real_data
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_studies_can_be_planned_to_the_last_cell(real_data: Path, tmp_path: Path, path: Path) -> None:
+    places = Places(real_data, tmp_path, tmp_path)
+    studies = [study for study in read_studies(path) if is_here(study, places)]
+    assert studies
+    for study in studies:
+        made = Plan(study, places)
+        chosen_on = {cell.digest for of in made.choosing().values() for cells in of.values() for cell in cells}
+        assert not chosen_on & {cell.digest for cell in made.cells()}
