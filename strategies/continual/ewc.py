@@ -33,7 +33,8 @@ class EWC(Regularised):
 
     The method of Kirkpatrick et al. (2017, doi:10.1073/pnas.1611835114), with the Fisher information of each window's
     own gradient. ``separate`` sums the quadratics of all subjects, each around the weights that it left; ``online`` has
-    one, around the last weights (Schwarz et al. 2018, arXiv:1805.06370, section 3.1).
+    one, around the last weights (Schwarz et al. 2018, arXiv:1805.06370, section 3.1); a constant factor of its penalty,
+    as the paper's gamma, is a part of `strength` here.
 
     Parameters
     ----------

@@ -160,7 +160,9 @@ class Regularised(Continual):
         See `Continual`.
     strength : float
         Factor of the penalty; 0 is fine-tuning to the bit. Gradient descent with step size r is stable along a weight
-        while r times the penalty's second derivative there is below 2.
+        while r times the penalty's second derivative there is below 2, and diverges beyond. The steps of Adam are
+        bounded whatever the strength: a huge one holds the weights about where the subject's first step, which starts
+        at the anchor and feels no pull, has put them.
     accumulation : {"sum", "decay", "max", "reset"} or None
         How importance adds up over subjects: their sum; the new plus `decay` times the old; the larger of the two; the
         new alone. None is the method's own rule. The anchor is where the last subject left the weights.

@@ -47,7 +47,10 @@ class EarlyStopping(SupervisedPlugin):
         self.best = 0
 
     def before_training_exp(self, strategy: Any, **kwargs: Any) -> None:
-        """Take the validation windows of those who are learned from, normalised as their others are."""
+        """Take the validation windows of those who are learned from, normalised as scored windows will be.
+
+        With ``subject_unlabelled`` that is by their own statistics, not by those of the windows learned from.
+        """
         del kwargs
         windows = self._validation.of(_learned_from(strategy))
         self._x, self._y = tensors(strategy.experience.normalizer(windows), windows.labels)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from avalanche.core import SupervisedPlugin
 
+from benchmarks.errors import LearningError
 from benchmarks.normalization import STATISTICS, Normalization
 from clients.encoders.contract import Encoder
 from clients.network import initial_network
@@ -59,7 +60,7 @@ def learn_stream(
     Raises
     ------
     LearningError
-        A class occurs in no subject, or the loss is no longer finite.
+        A class occurs in no subject, some subjects have validation windows and others none, or the loss explodes.
     """
     check_classes(learning)
     seed, classes = learning.seed, len(learning.classes)
@@ -68,7 +69,7 @@ def learn_stream(
     predictor = NetworkPredictor(network, normalizer, objective)
     observer(0, predictor.snapshot())
 
-    if learning.validation is not None and set(learning.training.subjects) <= set(learning.validation.subjects):
+    if learning.validation is not None and _of_themselves(learning.training.subjects, learning.validation.subjects):
         plugins = [EarlyStopping(learning.validation, objective, patience), *plugins]
     template = StreamTemplate(network=network, training=training, epochs=epochs, plugins=plugins)
     for position, (subject, windows) in enumerate(learning.training.by_subject()):
@@ -83,3 +84,14 @@ def learn_stream(
         predictor = NetworkPredictor(template.model, normalizer, objective)
         observer(position + 1, predictor.snapshot())
     return predictor
+
+
+def _of_themselves(subjects: Sequence[str], validated: Sequence[str]) -> bool:
+    """Whether subjects have validation windows of their own; those of other people alone are nobody's."""
+    without = [subject for subject in subjects if subject not in validated]
+    if 0 < len(without) < len(subjects):
+        raise LearningError(
+            f"Subjects {', '.join(without)} have no validation windows of their own, and others have: the training of "
+            f"all of them stops early, or that of none."
+        )
+    return not without

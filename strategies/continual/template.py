@@ -23,7 +23,7 @@ class StreamTemplate(SupervisedTemplate):
     Four things differ. Minibatches are cut from tensors, unless a plugin brings other data or another loader. At each
     epoch it is looked up which plugins do anything at a hook, and no others are called. There is no evaluator:
     Avalanche's own writes to the screen and, even without metrics, copies the experience at every hook. And a loss that
-    is not finite ends the training.
+    explodes, or is not finite, ends the training.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class StreamTemplate(SupervisedTemplate):
         Raises
         ------
         LearningError
-            The loss is no longer finite.
+            The loss explodes, or is no longer finite.
         """
         self._criterion = loss
         self._shuffling = shuffling
@@ -173,12 +173,26 @@ class _NoMetrics(SupervisedPlugin):
         return {}
 
 
+_EXPLODED = 1e6
+"""So many times the loss with which a subject began, or 1 if that is less, no training comes back from."""
+
+
 class _StopAtDivergence(SupervisedPlugin):
-    """Looks at the losses of a training epoch, and at the weights that a subject leaves."""
+    """Looks at the losses of a training epoch, and at the weights that a subject leaves.
+
+    A loss that explodes counts as diverged before it overflows: early stopping would end the subject, and put weights
+    back that are finite and nothing but a step on the way there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._losses: list[Tensor] = []
+        self._limit = math.inf
+
+    def before_training_exp(self, strategy: StreamTemplate, **kwargs: Any) -> None:
+        """A new subject begins with a loss of its own."""
+        del strategy, kwargs
+        self._losses, self._limit = [], math.inf
 
     def after_training_iteration(self, strategy: StreamTemplate, **kwargs: Any) -> None:
         """Keep a minibatch's loss."""
@@ -186,22 +200,27 @@ class _StopAtDivergence(SupervisedPlugin):
         self._losses.append(strategy.loss.detach())
 
     def after_training_epoch(self, strategy: StreamTemplate, **kwargs: Any) -> None:
-        """See whether all were finite."""
+        """See whether all were finite, and none beyond the limit."""
         del kwargs
-        losses, self._losses = self._losses, []
+        losses = [float(loss) for loss in self._losses]
+        self._losses = []
+        if losses and self._limit == math.inf:
+            self._limit = _EXPLODED * max(1.0, losses[0])
         if not all(map(math.isfinite, losses)):
-            raise _diverged(strategy, "the loss is")
+            raise _diverged(strategy, "the loss is not finite")
+        if max(losses, default=0.0) > self._limit:
+            raise _diverged(strategy, f"the loss rose from {self._limit / _EXPLODED:.2g} to {max(losses):.2g}")
 
     def after_training_exp(self, strategy: StreamTemplate, **kwargs: Any) -> None:
         """See whether all weights are finite: the last step may have lost them, of a penalty that no loss shows."""
         del kwargs
         if not all(bool(parameter.isfinite().all()) for parameter in strategy.model.parameters()):
-            raise _diverged(strategy, "weights are")
+            raise _diverged(strategy, "weights are not finite")
 
 
 def _diverged(strategy: StreamTemplate, what: str) -> LearningError:
     return LearningError(
         f"Training diverged at subject {strategy.experience.subject}, number "
-        f"{strategy.experience.current_experience + 1} of the stream: {what} not finite. "
+        f"{strategy.experience.current_experience + 1} of the stream: {what}. "
         "Try a smaller training.learning_rate, or a smaller strength of the strategy."
     )

@@ -23,7 +23,7 @@ from strategies.continual.si import SI
 from strategies.contract import Learning
 from strategies.table import STRATEGIES
 from tests.strategies.continual.opposed import DESCENT, Best, learned, opposed, vector, weights
-from tests.strategies.continual.streams import REGULAR, made, predictors, same, validated
+from tests.strategies.continual.streams import EPOCHS, REGULAR, late, made, of_one_class, predictors, same, validated
 from tests.strategies.learnings import balanced_accuracy, disturb, ignore
 
 KINDS: dict[str, tuple[type[Regularised], dict[str, object]]] = {
@@ -217,8 +217,8 @@ SCALES = {"ewc": 1.0, "ewc online": 1.0, "si": 2.0, "mas": 2.0}
 
 
 def first_importance(name: str, **values: object) -> tuple[Tensor, Tensor]:
-    """Importance for the first subject, and the weights that it left, on plain gradient descent."""
-    memory = penalty_of(name, opposed(("a",)), 0.0, training=DESCENT, **values).memory
+    """Importance for the first subject, and the weights that it left, on plain gradient descent if nothing else is said."""
+    memory = penalty_of(name, opposed(("a",)), 0.0, **{"training": DESCENT, **values}).memory
     assert memory is not None
     return vector(memory.importance), vector(memory.anchor)
 
@@ -278,7 +278,41 @@ def test_a_strength_beyond_the_stable_diverges_and_is_stopped(name: str) -> None
         regularised(name, 1e30, training=DESCENT).fit(validated(opposed()), ignore)
 
 
+@every_kind
+def test_early_stopping_does_not_hide_that_a_strength_diverges(name: str) -> None:
+    """Losses that explode, and have not overflowed by the epoch at which patience ends."""
+    strength = {"ewc": 1e3, "ewc online": 1e3, "si": 50.0, "mas": 50.0}[name]
+    strategy = regularised(name, strength, training=DESCENT, epochs=10)
+    with pytest.raises(LearningError, match=r"diverged at subject b, number 2 .*: the loss rose from .*smaller strength"):
+        strategy.fit(validated(opposed()), ignore)
+
+
+@every_kind
+@pytest.mark.parametrize("strength", [1e6, 1e12])
+def test_by_the_bounded_steps_of_adam_a_huge_strength_holds_all_weights_of_any_importance(
+    name: str, strength: float
+) -> None:
+    adam = Training(optimizer="adam", learning_rate=1e-3, batch_size=16)
+    importance, anchor = first_importance(name, training=adam)
+    matters = importance > 0
+    assert matters.double().mean() > 0.5
+    free, held = (
+        (weights(regularised(name, each, training=adam, epochs=EPOCHS).fit(opposed(), ignore)) - anchor)[matters].abs()
+        for each in (0.0, strength)
+    )
+    assert float(held.mean()) < 0.1 * float(free.mean())
+    assert float(held.max()) < 2 * adam.learning_rate, "the first step feels no pull, and is taken back or kept"
+
+
 # Behaviour
+
+
+@every_kind
+@pytest.mark.parametrize("problem", [late(opposed(SUBJECTS), 1), of_one_class(opposed(SUBJECTS), "b", 0)])
+def test_a_class_that_comes_late_or_a_subject_of_one_class_is_learned_from(name: str, problem: Learning) -> None:
+    free, held = (regularised(name, each).fit(problem, ignore) for each in (0.0, 1.0))
+    assert bool(weights(held).isfinite().all())
+    assert not same(free, held)
 
 
 @every_kind
