@@ -54,7 +54,9 @@ class Adversarial(Continual):
     After each subject it is told how many domains there are (``dann_domains``; 1: nobody to compare with, so this
     subject was learned as in fine-tuning), the share of windows that the critic told right, mean over the subject's
     minibatches, each judged before the critic learns from it (``dann_critic_accuracy``), and the share of the most
-    frequent domain (``dann_chance_accuracy``).
+    frequent domain (``dann_chance_accuracy``). A critic at chance says that the network evades this very critic, which
+    it moves away from at every step, not that its features tell nothing: one that is trained anew on the finished
+    features may still tell whose they are (see Elazar and Goldberg 2018, doi:10.18653/v1/D18-1002).
 
     Parameters
     ----------

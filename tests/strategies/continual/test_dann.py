@@ -179,6 +179,7 @@ def only_shifted(subjects: tuple[str, ...]) -> Windows:
 
 @every_variant
 def test_the_critic_is_at_chance_and_the_classes_are_told_all_the_same(kind: type[Adversarial]) -> None:
+    """The network's own critic, whom it evades: one that is trained afterwards tells more, see `Adversarial`."""
     windows = only_shifted(("a", "b", "c", "new"))
     known = windows.of(["a", "b", "c"])
     problem = replace(learning(known), target=windows.of("new").without(labels=True))
