@@ -16,9 +16,10 @@ from benchmarks.errors import UnseenError
 from experiments.environment import prepare
 
 if TYPE_CHECKING:
-    from benchmarks.cache import Cache
+    from collections.abc import Callable
+
     from benchmarks.datasets.contract import Places
-    from experiments.plan import Plan
+    from experiments.study import Study
 
 
 class _Commands(TyperGroup):
@@ -78,17 +79,19 @@ def run_(
     """Compute what is missing of a study, and show its table. Ctrl-C stops; the same command goes on."""
     from rich.console import Console
 
+    from benchmarks.cache import Cache
     from benchmarks.errors import StudyError
     from experiments.folders import Folders
+    from experiments.plan import Plan
     from experiments.runner import Report, run
 
     if workers is not None and ray != "local":
         raise StudyError("--workers is for this machine; a cluster (--ray) has the workers that it has.")
     console = Console(stderr=True)
     reports: list[Report] = []
-    problems: list[UnseenError] = []
-    plans = _planned(study, data, changes or [], only, across)
-    for plan, cache in plans:
+
+    def compute(one: Study, places: Places) -> None:
+        plan, cache = Plan(one, places), Cache(places.cache / "representations")
         try:
             report = run(
                 plan, Folders(results), cache, console, workers=workers, address=ray, tracking_uri=tracking_uri
@@ -96,13 +99,6 @@ def run_(
         except KeyboardInterrupt:
             console.print("Stopped. What was finished is kept; the same command computes the rest.")
             raise typer.Exit(STOPPED) from None
-        except UnseenError as error:
-            # The other data sets of a study go on.
-            if len(plans) == 1:
-                raise
-            typer.echo(f"unseen: {plan.study.study}: {error}", err=True)
-            problems.append(error)
-            continue
         reports.append(report)
         _show(plan.study.study, results)
         console.print(
@@ -112,6 +108,8 @@ def run_(
         )
         if report.problem:
             console.print(f"[yellow]MLflow is behind:[/yellow] {report.problem} The results are complete.")
+
+    problems = _each(study, data, changes, only, across, compute)
     failed = sum(report.failed for report in reports)
     if problems:
         raise typer.Exit(BAD_INPUT)
@@ -125,17 +123,18 @@ def plan_(
     study: StudyName, data: DataFolder = None, changes: Changes = None, only: Only = None, across: Across = None
 ) -> None:
     """Cells by configuration, and what choosing open values costs; nothing is computed."""
+    from experiments.plan import Plan
     from experiments.report.planned import planned_table
     from experiments.report.table import table_console
 
-    for plan, _ in _planned(study, data, changes or [], only, across):
-        table_console().print(planned_table(plan))
+    if _each(study, data, changes, only, across, lambda one, at: table_console().print(planned_table(Plan(one, at)))):
+        raise typer.Exit(BAD_INPUT)
 
 
 @app.command()
 def show(study: StudyName, results: ResultsFolder = Path("results"), across: Across = None) -> None:
     """The table of a study again, from its results file alone."""
-    for name in _known(study, results, across):
+    for name in _known(study, results, across)[0]:
         _show(name, results)
 
 
@@ -146,14 +145,15 @@ def report(
     across: Across = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the page. Default: that of the results.")] = None,
     margin: Annotated[
-        float, typer.Option(min=0, help="Differences within it count as none: what equivalence means.")
+        float, typer.Option(min=1e-6, max=1, help="Differences within it count as none: what equivalence means.")
     ] = 0.02,
 ) -> None:
     """Write the page of a study of streams, Markdown and HTML with figures, from its results files alone."""
     from experiments.folders import Folders
     from experiments.report.continual_page import write_page
 
-    for path in write_page(_known(study, results, across), Folders(results), output or results, margin):
+    known, absent = _known(study, results, across)
+    for path in write_page(known, Folders(results), output or results, margin, absent):
         typer.echo(path)
 
 
@@ -252,7 +252,7 @@ def publish(
     from experiments.folders import Folders
     from experiments.publishing import publish as rebuild
 
-    for name in _known(study, results, across):
+    for name in _known(study, results, across)[0]:
         typer.echo(rebuild(name, Folders(results), tracking_uri))
 
 
@@ -266,38 +266,58 @@ def _places(data: Path | None, study: Path) -> Places:
     return Places(data=data or cache / "datasets", cache=cache, study=study)
 
 
-def _planned(
-    name: str, data: Path | None, changes: list[str], only: list[str] | None, across: list[str] | None
-) -> list[tuple[Plan, Cache]]:
-    """Plans of a study: one, or of those data sets of several that are here or that were asked for."""
-    from benchmarks.cache import Cache
+def _each(
+    name: str,
+    data: Path | None,
+    changes: list[str] | None,
+    only: list[str] | None,
+    across: list[str] | None,
+    act: Callable[[Study, Places], None],
+) -> int:
+    """Act on a study, or on those data sets of several that are here or that were asked for.
+
+    What is wrong with one of several is told, and the others go on; how many these were is returned.
+    """
     from benchmarks.errors import StudyError
-    from experiments.plan import Plan, is_here
+    from experiments.plan import is_here
     from experiments.study import locate_study, read_studies
 
     path = locate_study(name)
     places = _places(data, path.resolve().parent)
-    studies = read_studies(path, changes, across)
+    studies = read_studies(path, changes or [], across)
     here = [study for study in studies if across or len(studies) == 1 or is_here(study, places)]
     for study in studies:
         if study not in here:
             typer.echo(f"{study.study} is left out: its data are not in {places.data}.", err=True)
     if not here:
         raise StudyError(f"None of the data sets of {path} is in {places.data}: name their folder with --data.")
-    return [(Plan(study.only(only), places), Cache(places.cache / "representations")) for study in here]
+    problems = 0
+    for study in here:
+        try:
+            act(study.only(only), places)
+        except UnseenError as error:
+            if len(here) == 1:
+                raise
+            typer.echo(f"unseen: {study.study}: {error}", err=True)
+            problems += 1
+    return problems
 
 
-def _known(study: str, results: Path, across: list[str] | None) -> list[str]:
-    """Names of the studies that a name means: one that has results by its name alone, where its file is elsewhere."""
+def _known(study: str, results: Path, across: list[str] | None) -> tuple[list[str], list[str]]:
+    """Names of the studies that a name means and that were run, and of those that were not.
+
+    One that has results is known by its name alone, where its file is elsewhere. Where none was run, the first stands
+    among those that were: its absence is then told.
+    """
     from experiments.folders import Folders
     from experiments.study import locate_study, read_studies
 
     folders = Folders(results)
     if folders.results(study).is_file():
-        return [study]
+        return [study], []
     names = [one.study for one in read_studies(locate_study(study), across=across)]
-    # Of a study across data sets those that were run; of none, the first, whose absence is told.
-    return [name for name in names if folders.results(name).is_file()] or names[:1]
+    known = [name for name in names if folders.results(name).is_file()] or names[:1]
+    return known, [name for name in names if name not in known]
 
 
 def _show(study: str, folder: Path) -> None:

@@ -12,6 +12,8 @@ from rich.console import Console
 from benchmarks.cache import Cache
 from benchmarks.cohort import Cohort, build_cohort
 from benchmarks.digest import digest
+from benchmarks.errors import DataError
+from benchmarks.protocols.within_subject import in_three
 from experiments.cell import Job
 from experiments.configuration import Configuration
 from experiments.folders import Folders
@@ -83,12 +85,14 @@ def run(
     Raises
     ------
     UnseenError
-        Data, results folder or Ray are not usable. What was finished before is kept.
+        Data, results folder or Ray are not usable, or someone's windows are too few for a stream. What was finished
+        before is kept.
     """
     path = folders.results(plan.study.study)
     with only_run(path):
         # Before the results file is made: of data that cannot be used there are no results.
         cohorts = _cohorts(plan, cache, console)
+        _refuse_unsplit(plan, cohorts)
         with Results(path) as results:
             work = _Work(cohorts, results, console, git_commit(), workers, address)
             plan, *chosen = work.settled(plan)
@@ -141,6 +145,27 @@ def _cohorts(plan: Plan, cache: Cache, console: Console) -> dict[str, Cohort]:
 
             cohorts[key] = build_cohort(plan.dataset, plan.task_name, plan.subjects, recipe, cache, show)
     return cohorts
+
+
+def _refuse_unsplit(plan: Plan, cohorts: Mapping[str, Cohort]) -> None:
+    """Refuse a stream in which someone's windows cannot be split, whom every cell would stumble over.
+
+    Raises
+    ------
+    DataError
+        It tells all such people.
+    """
+    folds = [*plan.protocol.folds(plan.subjects), plan.protocol.choosing(plan.subjects)]
+    met = {subject: None for fold in folds if fold is not None and fold.tracked for subject in fold.learners}
+    told = []
+    for cohort in cohorts.values():
+        for subject in met:
+            try:
+                in_three(cohort.windows.of(subject), cohort.length_s)
+            except DataError as error:
+                told.append(str(error))
+    if told:
+        raise DataError("\n".join(dict.fromkeys(told)))
 
 
 @dataclass(frozen=True, eq=False)

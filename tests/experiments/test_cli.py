@@ -207,6 +207,39 @@ def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None
     return stopped.value.code
 
 
+SEVERAL = (
+    STUDY.replace("study: small", "study: several").replace("dataset: {name: simulated, subjects: 5}\n", "")
+    + """
+across:
+  wrong: {dataset: {name: simulated, subjects: 5}, windows: {length_s: 600}}
+  senseless: {dataset: {name: simulated, subjects: 5}, quality: impute, representation: raw}
+  right: {dataset: {name: simulated, subjects: 5}, configurations: {pooled: {strategy: {name: pooled, epochs: 1}}}}
+"""
+)
+
+
+def test_what_is_wrong_with_one_of_several_data_sets_is_told_and_the_others_go_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "several.yaml").write_text(SEVERAL.replace("subjects: 5", "subjects: 3"))
+    assert called(monkeypatch, "plan", "several.yaml", "--only", "pooled") == cli.BAD_INPUT
+    planned = capsys.readouterr()
+    assert "unseen: several.senseless: quality: impute is for vectors of features" in planned.err
+    assert "several.right" in planned.out
+    assert called(monkeypatch, "run", "several.yaml", "--only", "pooled", "--workers", "1") == cli.BAD_INPUT
+    ran = capsys.readouterr()
+    assert "unseen: several.wrong: " in ran.err
+    assert "a window of 600 s is longer than" in ran.err
+    assert [path.name for path in (folder / "results").glob("*.sqlite")] == ["several.right.sqlite"]
+
+
+def test_a_margin_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """No difference is shown to lie within it."""
+    assert called(monkeypatch, "report", "demo", "--margin", "0") == 2
+    assert "--margin" in capsys.readouterr().err
+
+
 def test_a_new_study_runs_as_it_is_written_and_never_overwrites(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from rich.console import Console
 from benchmarks.cache import Cache
 from benchmarks.cohort import Cohort
 from benchmarks.datasets.contract import Places
+from benchmarks.errors import DataError
 from experiments import engine, runner
 from experiments.cell import Job, compute_many
 from experiments.folders import Folders
@@ -230,6 +231,22 @@ def test_scores_of_people_whom_a_strategy_is_not_for_are_no_part_of_what_is_show
 
 
 @pytest.mark.slow
+def test_people_who_cannot_be_split_are_told_together_before_anything_is_computed(
+    tmp_path: Path, clusters: list[str]
+) -> None:
+    """Trials of two windows each, too few to hold any out a window apart."""
+    stream = {"name": "stream", "held_out": 1}
+    entries = {"tuned": {"strategy": {"name": "finetuning", "epochs": 1}}}
+    short = {"dataset": {"name": "simulated", "subjects": 5, "trials": 2, "trial_s": 8}, "windows": {"length_s": 4}}
+    with pytest.raises(DataError) as caught:
+        ran(tmp_path, plan(tmp_path, **short, protocol=stream, configurations=entries, seeds=1))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4, "all who would be met, and nobody who is held out"
+    assert all("has no window left to" in line for line in lines)
+    assert not clusters
+    assert not list(tmp_path.rglob("*.sqlite"))
+
+
 def test_one_worker_and_two_that_take_up_what_was_interrupted_give_the_same_rows(tmp_path: Path) -> None:
     made = plan(tmp_path)
     one, two = (tmp_path / name / "small.sqlite" for name in ("one", "two"))
