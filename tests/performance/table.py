@@ -12,5 +12,6 @@ ENTRIES = {
     "workers": "tests.performance.entries.workers:measure",
     "continual_minibatch": "tests.performance.entries.continual_minibatch:measure",
     "continual_subjects": "tests.performance.entries.continual_subjects:measure",
+    "continual_stacked": "tests.performance.entries.continual_stacked:measure",
     "continual_study": "tests.performance.entries.continual_study:measure",
 }

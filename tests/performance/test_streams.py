@@ -26,7 +26,7 @@ from tests.performance.measuring import Series, Target
 from tests.performance.pace import Pace, steps_with
 from tests.performance.problem import Problem
 from tests.performance.report import from_json
-from tests.performance.sides import our_stream, plain_stream, stock_avalanche, stream_cells
+from tests.performance.sides import our_stream, plain_stream, stock_avalanche, stream_cells, streams
 from tests.performance.sides.ours import learning
 from tests.performance.sides.plain_loop import fresh_network
 from tests.performance.strategies import STRATEGIES, STRENGTH
@@ -173,6 +173,14 @@ def test_the_chart_of_subjects_leaves_out_what_failed(tmp_path: Path, monkeypatc
     assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_streams_side_by_side_learn_what_they_learn_one_by_one() -> None:
+    problem = replace(SMALL, epochs=1)
+    learnings = streams.in_orders(problem, 4)
+    assert len({given.training.subjects for given in learnings}) > 1
+    for mine, theirs in zip(*(way(problem, learnings) for way in streams.WAYS.values()), strict=True):
+        torch.testing.assert_close(weights(mine.network), weights(theirs.network), rtol=0, atol=1e-4)
+
+
 @dataclass(frozen=True)
 class Refusing(Strategy):
     def fit(self, learning: Learning, observer: Observer) -> Predictor:
@@ -214,7 +222,12 @@ def test_a_cell_that_fails_has_no_time() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "rows", "files"),
-    [("continual_minibatch", 38, 1), ("continual_subjects", 6, 2), ("continual_study", 6, 1)],
+    [
+        ("continual_minibatch", 38, 1),
+        ("continual_subjects", 6, 2),
+        ("continual_study", 6, 1),
+        ("continual_stacked", 2, 1),
+    ],
 )
 def test_all_sides_of_an_entry_can_be_measured(name: str, rows: int, files: int, tmp_path: Path) -> None:
     assert main(["--reduced", "--only", name, "--repeats", "1", "--output", str(tmp_path)]) == 0
