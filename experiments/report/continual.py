@@ -14,7 +14,7 @@ from experiments.equivalence import Equivalence, equivalence
 from experiments.report.families import CUMULATIVE, FROM_SCRATCH, REGULARISERS, UNTRAINED, Entrant
 from experiments.report.stream_study import Scored
 from experiments.report.streams import MEASURES, by_order
-from experiments.statistics import Paired, Summary, holm, paired_difference, summary
+from experiments.statistics import Paired, Summary, holm, paired_difference, rounded, summary
 from experiments.variance import VarianceComponents, variance_components
 
 ALPHA = 0.05
@@ -32,6 +32,8 @@ CHOSEN, GIVEN, OTHER = "regulariser, value chosen", "regulariser, value given", 
 """Families of comparisons, each corrected by itself: what the page asks, on values chosen beforehand on other people;
 regularisers at a value of the study's own, as to see what it does; and what is told beside them.
 """
+
+_OF_PEOPLE = "held_out"
 
 _BOUNDS = frozenset({CUMULATIVE, FROM_SCRATCH, UNTRAINED})
 """They show what could be reached, and are no methods that fine-tuning would be given up for."""
@@ -55,12 +57,25 @@ class Line:
 
 
 class Spread(NamedTuple):
-    """Where the variance of a configuration's measure comes from: see `variance_components`."""
+    """Where the variance of a configuration's measure comes from: see `variance_components`.
+
+    A bound shows what could be reached, and is no method whose dependence on the order is asked about.
+    """
 
     place: str
     configuration: str
     measure: str
     components: VarianceComponents
+    bound: bool
+
+
+class Pairs(NamedTuple):
+    """Scores of two configurations by order, (orders,) each, of the runs that both have: an order with a seed each."""
+
+    mine: FloatArray
+    reference: FloatArray
+    runs: pd.Index
+    left_out: int
 
 
 @dataclass(frozen=True)
@@ -85,6 +100,9 @@ class Comparison:
         Whether the two differ by less than the margin.
     left_out : int
         Runs, each an order with a seed, that only one of the two has a score of.
+    people : tuple of (int, int) or None
+        Of the score on held-out people: how many of them the configuration does better on, and how many fine-tuning,
+        mean over runs; None of other scores.
     """
 
     place: str
@@ -96,6 +114,7 @@ class Comparison:
     p: float
     equivalence: Equivalence
     left_out: int
+    people: tuple[int, int] | None = None
 
     @property
     def verdict(self) -> str:
@@ -131,7 +150,13 @@ def lines(scored: Scored) -> list[Line]:
 def spreads(scored: Scored) -> list[Spread]:
     """Variance of the measures in `SPREAD` over the orders and seeds of each configuration in sequence."""
     return [
-        Spread(scored.group.place, one.label, key, variance_components(_table(scored.cells, one.label, key)))
+        Spread(
+            scored.group.place,
+            one.label,
+            key,
+            variance_components(_table(scored.cells, one.label, key)),
+            one.strategy in _BOUNDS,
+        )
         for one in scored.group.in_sequence
         for key in SPREAD
     ]
@@ -175,10 +200,8 @@ def _compared(scored: Scored, margin: float) -> Iterator[Comparison]:
         if one.label == reference or one.strategy in _BOUNDS:
             continue
         for key in COMPARED:
-            runs = scored.cells[key].unstack("configuration").reindex(columns=[one.label, reference])
-            shared = runs.dropna()
-            mine, plain = shared.groupby(level="order").mean().to_numpy(dtype=np.float64).T
-            paired = paired_difference(mine, plain)
+            pairs = in_pairs(scored, one.label, reference, key)
+            paired = paired_difference(pairs.mine, pairs.reference)
             yield Comparison(
                 place=scored.group.place,
                 configuration=one.label,
@@ -187,9 +210,28 @@ def _compared(scored: Scored, margin: float) -> Iterator[Comparison]:
                 family=_family(one, chosen),
                 paired=paired,
                 p=paired.p,
-                equivalence=equivalence(mine, plain, margin),
-                left_out=len(runs.dropna(how="all")) - len(shared),
+                equivalence=equivalence(pairs.mine, pairs.reference, margin),
+                left_out=pairs.left_out,
+                people=_people(scored, one.label, reference, pairs.runs) if key == _OF_PEOPLE else None,
             )
+
+
+def in_pairs(scored: Scored, label: str, reference: str, key: str) -> Pairs:
+    """A measure of two configurations over the same runs, their seeds averaged."""
+    runs = scored.cells[key].unstack("configuration").reindex(columns=[label, reference])
+    shared = runs.dropna()
+    mine, plain = shared.groupby(level="order").mean().to_numpy(dtype=np.float64).T
+    return Pairs(mine, plain, shared.index, len(runs.dropna(how="all")) - len(shared))
+
+
+def _people(scored: Scored, label: str, reference: str, runs: pd.Index) -> tuple[int, int] | None:
+    """How many held-out people either does better on in the end, mean over runs; ties are of neither."""
+    final = {(one.configuration, one.order, one.seed): one.curve[-1] for one in scored.streams}
+    differences = pd.DataFrame([final[label, *run] - final[reference, *run] for run in runs])
+    if differences.empty:
+        return None
+    means = rounded(differences.mean().to_numpy(dtype=np.float64))
+    return int((means > 0).sum()), int((means < 0).sum())
 
 
 def _family(one: Entrant, chosen: Collection[str]) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.windows import FloatArray
 from experiments.report.continual import CHOSEN, GIVEN, OTHER, Comparison, Spread
-from experiments.report.continual_words import percent
+from experiments.report.continual_words import named, percent
 from experiments.report.diagnosed import CHANCE_OVERLAP, DIAGNOSTICS, NOISE, STEP, Diagnosed
 from experiments.report.words import number
 from experiments.statistics import Summary
@@ -259,11 +259,8 @@ def _tall(rows: Sequence[tuple[str, str]], columns: int) -> tuple[Figure, np.nda
     """Panels beside each other, with a line for each configuration; its place is told where there are several."""
     from matplotlib.figure import Figure
 
-    several = len({place for place, _ in rows}) > 1
-    names = [
-        "\n".join(textwrap.wrap(f"{label} ({place})" if several else label, 34, break_long_words=False))
-        for place, label in rows
-    ]
+    places = [place for place, _ in rows]
+    names = ["\n".join(textwrap.wrap(named(label, place, places), 34, break_long_words=False)) for place, label in rows]
     figure = Figure(figsize=(_WIDTH, 0.46 * len(rows) + 1.6), layout="constrained")
     panels = figure.subplots(1, columns, squeeze=False, sharey=True)[0]
     panels[0].set_yticks(range(len(rows)), names)

@@ -11,13 +11,14 @@ from typing import Any
 from benchmarks.errors import ResultsError
 from experiments.folders import Folders
 from experiments.report import continual_figures as figures
+from experiments.report.accumulation import contrasts
+from experiments.report.accumulation_section import accumulation
 from experiments.report.answers import (
     Answer,
     interference_answer,
     order_answer,
     reliability_answer,
     stiffness_answer,
-    transfer_answer,
 )
 from experiments.report.continual import (
     COMPARED,
@@ -31,13 +32,16 @@ from experiments.report.continual import (
 from experiments.report.continual_words import TITLES, chance_of, interval, percent
 from experiments.report.diagnosed import DIAGNOSTICS, Diagnosed, diagnosed
 from experiments.report.document import Block, Bullets, Document, Figure, Heading, Paragraph, Table
-from experiments.report.stream_sections import Chapter, done, meanings, scores, troubles
+from experiments.report.stream_sections import Chapter, counted, done, meanings, scores, troubles
 from experiments.report.stream_study import StreamStudy, read_stream_study, scored
-from experiments.report.words import number, plural
+from experiments.report.transfer import transfer_answer
+from experiments.report.words import NOTHING, number, plural
 from experiments.results import Results
 
 
-def write_page(names: Sequence[str], folders: Folders, output: Path, margin: float = MARGIN) -> list[Path]:
+def write_page(
+    names: Sequence[str], folders: Folders, output: Path, margin: float = MARGIN, absent: Sequence[str] = ()
+) -> list[Path]:
     """Write the page of one or several studies as Markdown, with its figures in a folder beside it, and as HTML.
 
     Parameters
@@ -50,6 +54,8 @@ def write_page(names: Sequence[str], folders: Folders, output: Path, margin: flo
         Folder of the page.
     margin : float
         Difference of scores that is as good as none, above 0.
+    absent : sequence of str
+        What the study asks too and has no results of, as it is to be named on the page.
 
     Returns
     -------
@@ -64,7 +70,7 @@ def write_page(names: Sequence[str], folders: Folders, output: Path, margin: flo
         A margin that is no positive number.
     """
     name = _common(names)
-    document = page([_read(folders.results(one)) for one in names], name, margin)
+    document = page([_read(folders.results(one)) for one in names], name, margin, absent)
     folder = f"{name}_figures"
     written = {output / f"{name}.md": document.markdown(folder), output / f"{name}.html": document.html()}
     try:
@@ -78,7 +84,7 @@ def write_page(names: Sequence[str], folders: Folders, output: Path, margin: flo
     return list(written)
 
 
-def page(studies: Sequence[StreamStudy], name: str, margin: float = MARGIN) -> Document:
+def page(studies: Sequence[StreamStudy], name: str, margin: float = MARGIN, absent: Sequence[str] = ()) -> Document:
     """The page of studies that ask the same of several data sets, or of one.
 
     Parameters
@@ -89,6 +95,8 @@ def page(studies: Sequence[StreamStudy], name: str, margin: float = MARGIN) -> D
         What they are called together.
     margin : float
         Difference of scores that is as good as none, above 0.
+    absent : sequence of str
+        What is asked too and has no results, by name.
 
     Raises
     ------
@@ -102,11 +110,15 @@ def page(studies: Sequence[StreamStudy], name: str, margin: float = MARGIN) -> D
         called = header.dataset if datasets[header.dataset] == 1 else header.study
         chapters.append(Chapter(called, study, tuple(scored(study, called))))
     questions = dict.fromkeys(study.header.question for study in studies if study.header.question)
-    return Document(": ".join([name, *questions]), list(_blocks(chapters, margin)))
+    return Document(": ".join([name, *questions]), list(_blocks(chapters, margin, absent)))
 
 
-def _blocks(chapters: Sequence[Chapter], margin: float) -> Iterator[Block]:
+def _blocks(chapters: Sequence[Chapter], margin: float, absent: Sequence[str]) -> Iterator[Block]:
     yield Heading(2, "What was done")
+    if absent:
+        yield Paragraph(
+            f"Not on this page: {', '.join(absent)}. The study asks the same there, and no results of it are here."
+        )
     for chapter in chapters:
         yield from done(chapter)
     yield Heading(2, "Scores")
@@ -126,6 +138,7 @@ def _findings(chapters: Sequence[Chapter], margin: float) -> Iterator[Block]:
     yield from _diagnosis("F1", "f1_reliability", measured, reliability_answer, figures.reliability, _F1)
     yield from _diagnosis("F2", "f2_interference", measured, interference_answer, figures.interference, _F2)
     yield from _diagnosis("F3", "f3_stiffness", measured, stiffness_answer, figures.stiffness, _F3)
+    yield from accumulation(contrasts([(one, of) for (_, one), of in zip(groups, measured, strict=True)]))
     spread = [found for _, one in groups for found in spreads(one)]
     titles = {key: TITLES[key] for key in SPREAD}
     shown: list[Block] = [_spread_table(spread)]
@@ -140,7 +153,7 @@ def _findings(chapters: Sequence[Chapter], margin: float) -> Iterator[Block]:
         shown = [Figure("f5_differences", figures.as_png(drawn), _F5), _comparison_table(compared), Paragraph(_TESTED)]
         if any(one.left_out for one in compared):
             shown += [Paragraph(_LEFT_OUT), Bullets(tuple(_left_out(compared)))]
-    yield from _answered("F5", transfer_answer(compared, margin), *shown)
+    yield from _answered("F5", transfer_answer(compared, margin, _people(chapters), measured), *shown)
 
 
 _F1 = (
@@ -166,7 +179,9 @@ _TESTED = (
     "ranks, and better or worse is what they say, while one order far off may turn a mean the other way. p is "
     "corrected over the comparisons of its family in the same score, those of all data sets together: regularisers "
     "whose value was chosen beforehand, on people who are set aside; regularisers with a value given by the study; "
-    "other methods."
+    "other methods. Intervals are of one comparison each and not corrected: one that leaves out 0 is no difference "
+    "shown while p (Holm) is not below the level. People better / worse: on how many held-out people the configuration "
+    "scores higher, and lower, than fine-tuning in the mean over runs, which no test is of."
 )
 _LEFT_OUT = (
     "Both are compared over the same runs, each an order with a seed, and seeds are averaged then. Runs of which only "
@@ -227,15 +242,25 @@ def _comparison_table(of: Sequence[Comparison]) -> Table:
             interval(one.paired.low, one.paired.high, signed=True),
             chance_of(one.p),
             chance_of(one.equivalence.p),
+            NOTHING if one.people is None else " / ".join(map(str, one.people)),
             one.verdict,
         )
         for one in of
     )
     columns = (
         "data", "configuration", "family", "score", "orders", "difference", "95 % interval", "p (Holm)",
-        "p of equivalence", "verdict",
+        "p of equivalence", "people better / worse", "verdict",
     )  # fmt: skip
-    return Table(columns, rows, "Against fine-tuning", frozenset({0, 1, 2, 3, 9}))
+    return Table(columns, rows, "Against fine-tuning", frozenset({0, 1, 2, 3, 10}))
+
+
+def _people(chapters: Sequence[Chapter]) -> str:
+    told = []
+    for chapter in chapters:
+        learners, held_out = counted(chapter)
+        of = f"{plural(learners, 'learner')} and {plural(held_out, 'held-out subject')}"
+        told.append(of if len(chapters) == 1 else f"{chapter.name}: {of}")
+    return "; ".join(told)
 
 
 def _left_out(of: Sequence[Comparison]) -> Iterator[str]:

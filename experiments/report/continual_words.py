@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from experiments.report.streams import MEASURES
 from experiments.report.words import NOTHING, amount, number
@@ -10,6 +11,12 @@ from experiments.statistics import Summary
 
 TITLES = {measure.key: measure.title for measure in MEASURES}
 """Names of measures."""
+
+
+def named(label: str, place: str, places: Iterable[str]) -> str:
+    """Label of a configuration, with its data set where there are several: within one, labels are unique."""
+    datasets = {each.partition(": ")[0] for each in places}
+    return label if len(datasets) == 1 else f"{label} ({place.partition(': ')[0]})"
 
 
 def interval(low: float, high: float, *, signed: bool = False) -> str:
@@ -21,6 +28,12 @@ def told(found: Summary, *, signed: bool = False) -> str:
     """A mean and, where there is one, its interval."""
     mean = number(found.mean, signed=signed)
     return mean if math.isnan(found.low) else f"{mean} {interval(found.low, found.high, signed=signed)}"
+
+
+def factor(mean: float, low: float, high: float) -> str:
+    """A factor and, where there is one, its interval, all told by their logarithms."""
+    middle = amount(math.exp(mean))
+    return middle if math.isnan(low) else f"{middle} [{amount(math.exp(low))}, {amount(math.exp(high))}]"
 
 
 def percent(share: float) -> str:

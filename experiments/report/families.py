@@ -46,6 +46,8 @@ class Entrant:
         Its parts.
     strategy : str
         Name of its strategy.
+    variant : str
+        The same with its values, as the study has them.
     control : bool
         Whether it shows what can be told without the physiology, or without learning from it.
     marks : tuple of str
@@ -55,6 +57,7 @@ class Entrant:
     label: str
     family: Family
     strategy: str
+    variant: str
     control: bool
     marks: tuple[str, ...]
 
@@ -154,7 +157,8 @@ def _entrant(header: Header, label: str, told: pd.Series) -> Entrant:
         *(CONTROL,) * control,
         *filter(None, [_MARKS.get(strategy)]),
     )
-    return Entrant(label, Family(*(str(told[part]) for part in Family._fields)), strategy, control, marks)
+    family = Family(*(str(told[part]) for part in Family._fields))
+    return Entrant(label, family, strategy, str(told["variant"]), control, marks)
 
 
 def _fits(one: Entrant, family: Family) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmarks.metrics.table import chance_level
 from experiments.header import Header
+from experiments.report.chosen import remarks
 from experiments.report.continual import Line, lines
 from experiments.report.continual_figures import as_png, matrices
 from experiments.report.continual_words import told
@@ -16,7 +17,7 @@ from experiments.report.families import ALONE, UPPER_BOUND
 from experiments.report.stream_study import Scored, StreamStudy
 from experiments.report.streams import FURTHER, MEASURES, SCORES, TRANSFERS, Measure, mean_matrix
 from experiments.report.table import CONTROL, SIMULATED, TRANSDUCTIVE
-from experiments.report.words import NOTHING, number, plural, spoken
+from experiments.report.words import NOTHING, number, plural, spoken, were
 from experiments.statistics import ENOUGH_SUBJECTS, MIN_SUBJECTS
 
 _MEANING = {
@@ -60,13 +61,14 @@ def done(chapter: Chapter) -> Iterator[Block]:
     """Who was met and who was not, how often, how scores come about, and what was chosen beforehand."""
     study, header = chapter.study, chapter.study.header
     streams = [stream for one in chapter.main for stream in one.streams]
-    learners, held_out = len(streams[0].subjects), streams[0].curve.shape[1]
+    learners, held_out = counted(chapter)
     orders, seeds = ({getattr(one, field) for one in streams} for field in ("order", "seed"))
     yield Heading(3, f"{chapter.name}: {header.task}")
     yield Paragraph(
-        f"{plural(learners, 'subject')} of {header.dataset} were learned from one after another, in "
+        f"{plural(learners, 'subject')} of {header.dataset} {were(learners)} learned from one after another, in "
         f"{plural(len(orders), 'order')} with {plural(len(seeds), 'seed')} each, the same for all strategies. "
-        f"{plural(held_out, 'subject')} were held out: never learned from, and scored after every step as all others. "
+        f"{plural(held_out, 'subject')} {were(held_out)} held out: never learned from, and scored after every step as "
+        f"all others. "
         f"{_kept(study)} Protocol: {study.cells['protocol'].iloc[0]}. The score is {spoken(header.metric)} of "
         f"each subject, at the level of {study.levels[0]}s; {_chance(header)}."
     )
@@ -80,6 +82,12 @@ def done(chapter: Chapter) -> Iterator[Block]:
     elif len(orders) < ENOUGH_SUBJECTS:
         yield Paragraph(f"With {len(orders)} orders a bootstrap interval is too narrow: it covers less than its 95 %.")
     yield from _choices(header)
+
+
+def counted(chapter: Chapter) -> tuple[int, int]:
+    """How many learners and how many held-out people it has."""
+    stream = chapter.main[0].streams[0]
+    return len(stream.subjects), stream.curve.shape[1]
 
 
 def scores(chapter: Chapter, name: str) -> Iterator[Block]:
@@ -168,19 +176,26 @@ def _choices(header: Header) -> Iterator[Block]:
         "scored on: the candidate with the best mean score on those of them that its streams had still to meet, after "
         "the first subject, in orders of their own."
     )
+    told = {one.configuration: "; ".join(remarks(one)) for one in header.choices}
     yield Table(
-        ("configuration", "chosen", "mean score of each candidate"),
+        ("configuration", "chosen", "mean score of each candidate", "remarks"),
         tuple(
             (
                 one.configuration,
                 one.value or "none: it is left out",
                 ", ".join(f"{value}: {number(score)}" for value, score in one.scores.items()),
+                told[one.configuration],
             )
             for one in header.choices
         ),
         "What was chosen",
-        text=frozenset({0, 1, 2}),
+        text=frozenset({0, 1, 2, 3}),
     )
+    if any(told.values()):
+        yield Paragraph(
+            "Beyond a value at the edge of those offered there may be a better one, which was not tried. Between "
+            "candidates that score alike the choice decides nothing."
+        )
 
 
 def _scores(scored: Scored, made: Sequence[Line]) -> Table:

@@ -34,6 +34,11 @@ def spoken(metric: str) -> str:
     return metric.rpartition(":")[2].replace("_", " ")
 
 
+def were(count: int) -> str:
+    """Verb of so many."""
+    return "was" if count == 1 else "were"
+
+
 def plural(count: int, noun: str) -> str:
     """So many of them."""
     return f"{count} {noun}{'s' * (count != 1)}"

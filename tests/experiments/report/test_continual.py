@@ -93,6 +93,11 @@ def test_the_spread_is_that_of_the_table_of_orders_and_seeds(tmp_path: Path):
     assert [spread.components for spread in found] == [variance_components(table)] * 2
 
 
+def test_bounds_are_told_apart_from_methods(tmp_path: Path):
+    one = scored_of(tmp_path, dict.fromkeys(("finetuning", "ewc", "cumulative", "from_scratch"), TEN[:2]))
+    assert {spread.configuration for spread in spreads(one) if spread.bound} == {"cumulative", "from_scratch"}
+
+
 def test_a_missing_run_is_missing_in_the_table(tmp_path: Path):
     cells = [flat("finetuning", order, seed, 0.5) for order in range(3) for seed in range(2) if (order, seed) != (2, 1)]
     (one,) = scored(study_of(tmp_path, cells), "here")
@@ -191,6 +196,32 @@ def test_only_runs_that_both_have_are_compared(tmp_path: Path):
         assert (paired.n, paired.difference, paired.shift, paired.p) == (5, 0, 0, 1)
         # Of order 0 two runs are of one alone, of order 1 one, of order 2 three, and of order 5 one.
         assert found["here", "ewc", measure].left_out == 7
+
+
+def test_held_out_people_who_do_better_and_worse_are_counted_over_shared_runs(tmp_path: Path):
+    def cell(label: str, order: int, **final: float):
+        curves = {person: [0.5, 0.5, score] for person, score in final.items()}
+        return cell_of_stream(label, order), outcome_of_stream(ORDER, np.full((3, 2), 0.5), curves)
+
+    cells = [cell("finetuning", order, W=0.5, X=0.5, Y=0.5, Z=0.5) for order in range(3)]
+    # W gains in the mean though not in every run, X gains, Y loses, and Z is a tie.
+    cells += [cell("ewc", order, W=w, X=0.6, Y=0.25, Z=0.5) for order, w in enumerate((0.375, 0.75, 0.5))]
+    # Fine-tuning has no fourth run, in which all lose.
+    cells.append(cell("ewc", 3, W=0.0, X=0.0, Y=0.0, Z=0.0))
+    (one,) = scored(study_of(tmp_path, cells), "here")
+    found = compared([one])
+    assert found["here", "ewc", "held_out"].people == (2, 1)
+    assert found["here", "ewc", "acc"].people is None
+
+
+def test_without_held_out_people_none_are_counted(tmp_path: Path):
+    cells = [
+        (cell_of_stream(label, order), outcome_of_stream(ORDER, np.full((3, 2), 0.5), {}))
+        for label in ("finetuning", "ewc")
+        for order in range(2)
+    ]
+    (one,) = scored(study_of(tmp_path, cells), "here")
+    assert compared([one])["here", "ewc", "held_out"].people is None
 
 
 def test_an_undefined_score_is_no_run_of_its_measure(tmp_path: Path):

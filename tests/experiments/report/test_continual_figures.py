@@ -164,6 +164,17 @@ def test_a_configuration_has_one_colour_in_all_panels_whoever_else_is_there():
     assert legend_of(figure) == ["ewc", "si", "nothing in common"]
 
 
+def test_rows_are_called_by_their_label_and_by_their_data_set_where_there_are_several():
+    def ticks(*places: str) -> list[str]:
+        table = np.array([[0.5, 0.6], [0.7, 0.9]])
+        of = [Spread(place, f"c{spot}", "acc", variance_components(table), False) for spot, place in enumerate(places)]
+        return [label.get_text() for label in shares(of, {"acc": "ACC"}).axes[0].get_yticklabels()]
+
+    # What the groups of a data set share is long, and labels are unique in it.
+    assert ticks("dreamer: raw, eegnet", "dreamer: differential_entropy, mlp") == ["c0", "c1"]
+    assert ticks("dreamer: raw, eegnet", "seed") == ["c0 (dreamer)", "c1 (seed)"]
+
+
 def test_more_configurations_than_colours_are_told_apart():
     told = {(f"c{place}", "f2_opposing"): {2: [0.5]} for place in range(12)}
     _, axes = interference([diagnosed_of(told)]).axes
@@ -177,8 +188,8 @@ def test_more_configurations_than_colours_are_told_apart():
 def test_shares_of_the_variance_lie_side_by_side():
     table = np.array([[1.0, 3.0], [4.0, 4.0], [7.0, 11.0]])  # Shares 36, 4 and 6 of 46, see the tests of variance.
     spread = [
-        Spread("here", "ewc", "acc", variance_components(table)),
-        Spread("here", "ewc", "held_out", variance_components(np.array([[0.5, 0.6]]))),
+        Spread("here", "ewc", "acc", variance_components(table), False),
+        Spread("here", "ewc", "held_out", variance_components(np.array([[0.5, 0.6]])), False),
     ]
     figure = shares(spread, {"acc": "ACC", "held_out": "held-out"})
     first, second = figure.axes

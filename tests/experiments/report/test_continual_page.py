@@ -167,7 +167,11 @@ def test_what_was_done_is_told_in_numbers(document: Document):
     assert "Protocol: stream(held_out=2, choosing_subjects=3)." in text
     assert "chance is .500" in text
     chosen = table_of(document, "What was chosen")
-    assert chosen.rows == (("ewc", "strength=10", "strength=1: .500, strength=10: .625"),)
+    edge = "strength is the highest of those offered"
+    assert chosen.rows == (("ewc", "strength=10", "strength=1: .500, strength=10: .625", edge),)
+    assert "Beyond a value at the edge of those offered" in text
+    assert "Not on this page" not in text
+    assert "(3 learners and 2 held-out subjects)" in text
 
 
 def test_differences_are_those_of_ranks_with_their_families(document: Document):
@@ -179,7 +183,10 @@ def test_differences_are_those_of_ranks_with_their_families(document: Document):
         "replay": "other method",
     }
     assert "mean difference" not in compared.columns
+    for score, people in zip(column(compared, "score"), column(compared, "people better / worse"), strict=True):
+        assert re.fullmatch(r"[012] / [012]" if score.startswith("held-out") else "-", people)
     text = text_of(document)
+    assert "Intervals are of one comparison each and not corrected" in text
     assert "A difference is the Hodges-Lehmann estimate over orders" in text
     assert "Regularisers whose value was chosen beforehand, 1 comparison a score:" in text
     assert "Regularisers with a value given by the study, 1 comparison a score:" in text
@@ -240,6 +247,37 @@ def test_several_data_sets_share_findings_and_corrections(tmp_path: Path):
     assert "Regularisers with a value given by the study, 2 comparisons a score" in text_of(document)
     headings = [block.text for block in document.blocks if isinstance(block, Heading) and block.level == 3]
     assert headings.count("dreamer") == headings.count("seed") == 2
+
+
+@pytest.mark.usefixtures("no_images")
+def test_data_sets_without_results_are_named(tmp_path: Path):
+    study_of(tmp_path, cells_of(("replay",), orders=1, seeds=1))
+    write_page(["small"], Folders(tmp_path), tmp_path, absent=["dreamer", "seed"])
+    assert "Not on this page: dreamer, seed." in (tmp_path / "small.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.usefixtures("no_images")
+def test_rules_of_accumulation_are_told_within_the_finding_on_what_piles_up(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    variants = {"summed": "mas(strength=2)", "largest": "mas(strength=2, accumulation=max)"}
+    cells = [
+        streamed("mas", order, 0, rng, configuration=label, variant=variant)
+        for label, variant in variants.items()
+        for order in range(6)
+    ]
+    document = page([study_of(tmp_path, cells)], "small")
+    table = table_of(document, "Rules of accumulation less the sum")
+    assert column(table, "configuration") == ["largest"]
+    headings = [block.text for block in document.blocks[: document.blocks.index(table)] if isinstance(block, Heading)]
+    assert headings[-1].startswith("F3.")
+
+
+@pytest.mark.usefixtures("no_images")
+def test_one_person_was_held_out_and_not_were(tmp_path: Path):
+    outcome = outcome_of_stream(("A", "B"), np.full((3, 2), 0.5), {"X": [0.5] * 3})
+    text = text_of(page([study_of(tmp_path, [(cell_of_stream("replay"), outcome)])], "small"))
+    assert "1 subject was held out" in text
+    assert "2 subjects of eegmat were learned" in text
 
 
 @pytest.mark.usefixtures("no_images")

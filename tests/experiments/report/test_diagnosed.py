@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.report.diagnosed import CHANCE_OVERLAP, Diagnosed, diagnosed
+from experiments.report.diagnosed import CHANCE_OVERLAP, RELIABILITY, Diagnosed, diagnosed, stepped_up
 from experiments.report.stream_study import scored
 from experiments.statistics import summary
 from tests.experiments.stream_rows import cell_of_stream, outcome_of_stream, study_of
@@ -68,18 +68,21 @@ def test_a_change_is_from_the_second_subject_to_the_last(tmp_path: Path):
         for order in range(5)
     }
     found = measured_of(tmp_path, told)
-    # Importance has no scale of its own, so its change is a factor; a share's is a difference.
-    assert found.change("ewc", "f3_importance") == summary((5.0 + np.arange(5)) / 2)
+    # Importance has no scale of its own, so its change is a factor, told by its logarithm; a share's is a difference.
+    assert found.change("ewc", "f3_importance") == summary(np.log(5.0 + np.arange(5)) - np.log(2.0))
     assert found.change("ewc", "f3_rigidity").mean == 0.25
+    assert found.last("ewc", "f3_importance").tolist() == np.log(5.0 + np.arange(5)).tolist()
+    assert found.last("ewc", "f3_rigidity").tolist() == [0.5] * 5
 
 
 def test_a_change_that_has_no_beginning_or_no_end_is_undefined(tmp_path: Path):
     told = {
         ("ewc", 0, 0): {(2, "f3_importance"): 0.0, (3, "f3_importance"): 1.0, (2, "f3_rigidity"): 0.5},
         ("ewc", 1, 0): {(2, "f3_importance"): NAN, (3, "f3_importance"): 1.0},
+        ("ewc", 2, 0): {(2, "f3_importance"): 1.0, (3, "f3_importance"): 0.0},
     }
     found = measured_of(tmp_path, told)
-    assert (found.change("ewc", "f3_importance").n, found.change("ewc", "f3_importance").undefined) == (0, 2)
+    assert (found.change("ewc", "f3_importance").n, found.change("ewc", "f3_importance").undefined) == (0, 3)
     assert found.change("ewc", "f3_rigidity").n == 0
 
 
@@ -105,6 +108,38 @@ def test_a_study_that_measured_nothing(tmp_path: Path):
     assert found.mean("ewc", "f1_spearman").n == 0
     assert found.by_step("ewc", "f1_spearman") == {}
     assert found.change("ewc", "f3_step").n == 0
+    assert found.last("ewc", "f3_step").empty
+    assert math.isnan(found.share("ewc", "f2_penalty_norm", "f2_task_norm"))
+
+
+def test_halves_are_stepped_up_to_the_whole():
+    # The formula's fixed points are 0 and 1; a negative correlation has no bound there.
+    halves = np.array([0.0, 1.0, 0.5, 0.25, -0.9, NAN])
+    np.testing.assert_allclose(stepped_up(halves), [0.0, 1.0, 2 / 3, 0.4, -0.9, NAN])
+
+
+def test_reliability_is_of_each_subject_before_seeds_and_steps_are_averaged(tmp_path: Path):
+    told = {
+        ("ewc", order, seed): {(1, "f1_spearman"): 1.0 * seed, (2, "f1_spearman"): 0.5}
+        for order in range(5)
+        for seed in (0, 1)
+    }
+    # Steps give (0 + 1) / 2 and 2/3; of the mean half, .5, it would be 2/3 in both.
+    assert measured_of(tmp_path, told).mean("ewc", RELIABILITY).mean == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_a_share_is_of_the_mean_lengths_of_an_order(tmp_path: Path):
+    told = {
+        ("ewc", order, 0): {
+            (step, name): length * (1 + order)
+            for step in (2, 3)
+            for name, length in (("f2_task_norm", 1.0 + step), ("f2_penalty_norm", 0.035 * (step - 1) / (1 + order)))
+        }
+        for order in (0, 1)
+    }
+    # Lengths are 0.0525 over 3.5, and in the second order 0.0525 over 7.
+    share = measured_of(tmp_path, told).share("ewc", "f2_penalty_norm", "f2_task_norm")
+    assert share == pytest.approx((0.015 + 0.0075) / 2)
 
 
 def test_random_tops_overlap_as_said():

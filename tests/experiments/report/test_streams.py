@@ -43,7 +43,7 @@ FAMILY = Family("differential_entropy", "stream", "mlp(hidden=[64])", "cross_ent
 
 
 def group_of(*strategies: str) -> Group:
-    entrants = tuple(Entrant(name, FAMILY, name, False, ()) for name in strategies)
+    entrants = tuple(Entrant(name, FAMILY, name, name, False, ()) for name in strategies)
     return Group("here", FAMILY, entrants, (), "finetuning")
 
 

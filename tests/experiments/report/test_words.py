@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.report.words import amount
+from experiments.report.words import amount, plural, were
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,8 @@ def test_an_amount_is_right_to_half_a_percent_and_has_no_exponent(value):
     assert float(text) == pytest.approx(value, rel=0.005)
     assert "e" not in text
     assert amount(-value) == f"-{text}"
+
+
+@pytest.mark.parametrize(("count", "told"), [(0, "0 orders were"), (1, "1 order was"), (2, "2 orders were")])
+def test_a_noun_and_its_verb_agree_with_their_number(count, told):
+    assert f"{plural(count, 'order')} {were(count)}" == told
