@@ -49,11 +49,12 @@ def started(processors: Sequence[int]) -> list[Any]:
     # Another cell may have been quicker to take a processor, and may keep it for long: then this one does without.
     wait(coming, _GRACE_S)
     up = [future.done() and future.exception() is None for future in coming]
+    trouble = _trouble(coming)  # Before the others are ended: Ray would tell of that as what they died of.
     for actor in itertools.compress(actors, map(operator.not_, up)):
         ray.kill(actor)
     if not any(up):
         raise LearningError(
-            f"No actor for the clients came up within {_START_S + _GRACE_S:g} s: {_trouble(coming)}. Look whether the "
+            f"No actor for the clients came up within {_START_S + _GRACE_S:g} s: {trouble}. Look whether the "
             "cluster is up and has memory left (ray status), or choose grid: in_process, which needs no actors."
         )
     return list(itertools.compress(actors, up))
