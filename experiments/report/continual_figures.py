@@ -249,10 +249,11 @@ def _tell_matrix(axes: Axes, R: FloatArray, label: str, bright: float) -> None:
 
 
 def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
+    """Rows are figures of their own: a long title over one panel would push the others aside."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(_WIDTH, 3.3 * rows + 0.5), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, np.array([row.subplots(1, columns) for row in figure.subfigures(rows, 1, squeeze=False)[:, 0]])
 
 
 def _tall(rows: Sequence[tuple[str, str]], columns: int) -> tuple[Figure, np.ndarray]:
@@ -319,16 +320,21 @@ def _draw_categories(
 
 def _span_decades(axes: Axes) -> None:
     """A scale of decades, its numbers written out, where there is something above zero to show."""
+    from matplotlib.ticker import LogFormatter
+
     if any((np.asarray(line.get_ydata(), dtype=float) > 0).any() for line in axes.lines):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        # Between decades, where there are few: Matplotlib's own numbers there are formulas, which none is taken for.
+        axes.yaxis.set_minor_formatter(LogFormatter())
 
 
 def _finish(figure: Figure, panels: np.ndarray, titles: Sequence[str]) -> None:
     """Title of each row of panels, light grid, and one legend for all below."""
     for row, title in zip(panels, titles, strict=True):
         if title:
-            row[0].set_title("\n".join(textwrap.wrap(title, 110)), fontsize=10, loc="left", fontweight="bold")
+            told = "\n".join(textwrap.wrap(title, 110))
+            row[0].get_figure(root=False).suptitle(told, x=0.01, ha="left", fontsize=10, fontweight="bold")
         for axes in row:
             axes.grid(color="#e8e8e8", linewidth=0.6)
             axes.set_axisbelow(True)

@@ -150,7 +150,18 @@ def test_a_row_of_panels_for_each_group_named_by_it():
     groups = [diagnosed_of({("ewc", "f2_cosine"): {2: [0.5]}}, place=place) for place in ("dreamer", "seed")]
     figure = interference(groups)
     assert len(figure.axes) == 4
-    assert [axes.get_title(loc="left") for axes in figure.axes[::2]] == ["dreamer", "seed"]
+    assert [row.get_suptitle() for row in figure.subfigs] == ["dreamer", "seed"]
+
+
+def test_neither_a_long_name_nor_less_than_a_decade_pushes_panels_aside():
+    told = {
+        ("ewc", name): {2: [value] * 5, 3: [8 * value] * 5} for name, value in (("f3_importance", 4e4), ("f3_step", 1))
+    }
+    figure = stiffness([diagnosed_of(told, place="a representation, " * 10)])
+    as_png(figure)
+    widths = [axes.get_window_extent().width for axes in figure.axes]
+    assert min(widths) > 0.9 * max(widths)
+    assert not any("$" in text for text in texts_of(figure))
 
 
 def test_a_configuration_has_one_colour_in_all_panels_whoever_else_is_there():
