@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from torch.func import functional_call, grad, vmap
 
 from clients.objectives.contract import Objective
 from clients.training import seeded
+from strategies.continual.by_layers import summed_by_layers
 
 FisherKind = Literal["true", "empirical"]
 """Whose labels the Fisher information is about: those that the network itself expects, or those observed."""
@@ -135,10 +137,27 @@ def _mean_over_windows(
     with seeded("importance"), _evaluated(network), torch.enable_grad(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There is a performance drop")  # of layers that vmap takes one by one
         try:
-            totals = _summed(scored, size, weights, x, y)
+            totals = _summed_at_once(network, scores, size, x, y) or _summed(scored, size, weights, x, y)
         except Exception:  # Whatever cannot be vmapped; what is wrong in itself is raised again.
             totals = _summed_one_by_one(scored, size, weights, x, y)
     return [(total / len(x)).to(weights[name].dtype) for name, total in totals.items()]
+
+
+def _summed_at_once(
+    network: nn.Module, scores: _Scores, size: Callable[[Tensor], Tensor], x: Tensor, y: Tensor
+) -> dict[str, Tensor] | None:
+    """As `_summed`, of networks that allow for it: see `summed_by_layers`; None of all others."""
+
+    def of_one(label: Tensor, outputs: Tensor) -> Tensor:
+        return scores(outputs[None], label[None])
+
+    totals: dict[str, Tensor] = {}
+    for windows, labels in zip(torch.split(x, _WINDOWS), torch.split(y, _WINDOWS), strict=True):
+        found = summed_by_layers(network, partial(vmap(of_one), labels), size, windows)
+        if found is None:
+            return None
+        totals = {name: totals.get(name, 0) + each.double() for name, each in found.items()}
+    return totals
 
 
 _Scored = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]
