@@ -86,9 +86,14 @@ def network_score(network: nn.Module, objective: Objective, x: Tensor, y: Tensor
     """
     network.eval()
     with torch.no_grad():
-        said = objective.probabilities(network(x)).gather(1, y[:, None])[:, 0]
+        likelihoods = log_likelihoods(objective, network(x), y)
     network.train()
-    return float(weights @ said.clamp(min=_SMALLEST).log())
+    return float(weights @ likelihoods)
+
+
+def log_likelihoods(objective: Objective, outputs: Tensor, y: Tensor) -> Tensor:
+    """What `network_score` averages, (n,) in float64, of a network's outputs (n, ...) for windows with labels (n,)."""
+    return objective.probabilities(outputs).gather(1, y[:, None])[:, 0].clamp(min=_SMALLEST).log()
 
 
 class BestModel(Generic[M]):

@@ -171,5 +171,5 @@ class _Dropout:
         if self._calls:
             for row, (size, generator) in enumerate(zip(sizes, self._generators, strict=False)):
                 for call, factors in zip(self._calls, self._factors, strict=True):
-                    factors[row, :size] = call.draw(size, generator, self._dtype)
+                    call.draw(factors[row, :size], generator)
         return tuple(factors[: len(sizes), :widest] for factors in self._factors)

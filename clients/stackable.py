@@ -28,10 +28,10 @@ class Dropped:
     p: float
     shape: tuple[int, ...]
 
-    def draw(self, windows: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-        """Factors of the entries, as torch's own dropout draws them on a CPU from the same state."""
+    def draw(self, factors: Tensor, generator: torch.Generator) -> None:
+        """Fill in factors of some windows, (n, ...), as torch's own dropout draws them on a CPU from the same state."""
         kept = 1 - self.p
-        return torch.empty((windows, *self.shape), dtype=dtype).bernoulli_(kept, generator=generator).div_(kept)
+        factors.bernoulli_(kept, generator=generator).div_(kept)
 
 
 class _Given(nn.Module):

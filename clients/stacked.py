@@ -16,26 +16,17 @@ from clients.lesson import Learned, Lesson
 from clients.minibatches import Room
 from clients.objectives.contract import Objective
 from clients.stack import Stack
+from clients.stack_size import stack_size
 from clients.stackable import Stackable
 from clients.training import Training
 
 T = TypeVar("T")
-
-_LARGEST_STACK = 256
-"""Clients in a stack, at most: from 112 to 224 networks of 987 parameters the time fell by a tenth."""
-
-_CACHED = 6 * 2**20
-"""Bytes of a stack's weights, about: with 130 kB a network, 29 MB were a quarter slower than 4 to 15, and with 330 kB a
-network, 37 MB a tenth slower than 5 (one core of an AMD EPYC with 1 MiB of L2)."""
 
 _SMALLEST_ROWS = 32
 """Clients in rows of one length that get a stack of their own; fewer are stacked with all others, one a row.
 
 Where the line lies was chosen, not measured: stacks of 15 were slow for their clients, those of 100 fast.
 """
-
-_BUDGET = 256 * 2**20
-"""Bytes of a stack, about: its weights, their gradients and what the optimiser remembers, and its minibatches."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,10 +120,7 @@ class StackedTrainer:
             return True
 
     def _at_once(self, lesson: Lesson) -> int:
-        weights = self._bytes
-        minibatch = lesson.x[:1].nbytes * min(self.training.batch_size, len(lesson.x))
-        # Weights, start, gradients and two moments; inputs, and about as much again in each of a few layers.
-        return max(1, min(_LARGEST_STACK, _CACHED // max(1, weights), _BUDGET // (5 * weights + 4 * minibatch)))
+        return stack_size(self._bytes, lesson.x[:1].nbytes * min(self.training.batch_size, len(lesson.x)))
 
 
 def _terms(lesson: Lesson) -> tuple[Any, ...]:

@@ -291,10 +291,10 @@ def compute(cohort: Cohort, job: Job) -> Outcome:
 
 
 def compute_many(cohort: Cohort, jobs: Sequence[Job]) -> list[Outcome]:
-    """Fit and score cells of one configuration, seed and order, which differ in their folds.
+    """Fit and score cells of one configuration, which differ in their folds, seeds or orders.
 
-    A strategy that learns folds side by side (`Strategy.lockstep`) is handed as many of them together, in their order,
-    as memory is meant for; any other learns one after another.
+    A strategy that learns side by side (`Strategy.lockstep`) is handed as many of them together, in their order, as
+    memory is meant for; any other learns one after another.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.cohort import choose_subjects
 from benchmarks.datasets.contract import Dataset, Places
@@ -36,10 +36,18 @@ if TYPE_CHECKING:
 
 MAJORITY = "majority"
 _SIDE_BY_SIDE = 16
-"""Folds of a group, at most: several groups keep several workers busy, and larger stacks were measured to gain little.
+"""Cells of a group, at most: several groups keep several workers busy, and larger stacks were measured to gain little.
 
 It is part of the plan, so that neither the machine nor its workers change a number.
 """
+
+
+class Place(NamedTuple):
+    """Where a cell of a configuration stands in its plan."""
+
+    fold: Fold
+    seed: int
+    stream: int
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Group:
-    """Cells that are computed together, of one configuration, seed and order; most often it is one cell."""
+    """Cells of one configuration that are computed together; most often it is one cell."""
 
     cells: tuple[Cell, ...]
 
@@ -207,8 +215,9 @@ class Plan:
     def _of(self, candidate: Configuration, fold: Fold) -> list[Cell]:
         shared, seed = self._determinants(candidate), self._seeds(candidate)[0]
         orders = range(min(self.protocol.choosing_orders, fold.orders))
-        groups = [self._group(candidate, shared, (fold,), seed, stream, keeps=False) for stream in orders]
-        return [cell for group in groups for cell in group.cells]
+        places = [Place(fold, seed, stream) for stream in orders]
+        together = _in_blocks(places, 1) if candidate.strategy.lockstep else ([place] for place in places)
+        return [cell for of in together for cell in self._group(candidate, shared, of, choosing=True).cells]
 
     def chosen(self, rows: pd.DataFrame, causes: Mapping[str, str]) -> Plan:
         """The plan with its open values chosen; a configuration of which no candidate could be learned is left out.
@@ -290,25 +299,36 @@ class Plan:
         """All cells, lazily, in the groups that are computed together."""
         for configuration in self.configurations:
             shared = self._determinants(configuration)
-            streams = range(self._streams(configuration))
-            for folds in self._together(configuration):
-                for stream in streams:
-                    for seed in self._seeds(configuration):
-                        keeps = self._keeps_model(configuration, seed, stream)
-                        yield self._group(configuration, shared, folds, seed, stream, keeps)
+            for places in self._together(configuration):
+                yield self._group(configuration, shared, places)
 
-    def _together(self, configuration: Configuration) -> Iterator[tuple[Fold, ...]]:
-        """Folds that are learned side by side, in the order of the protocol."""
-        folds = self.protocol.folds(self.subjects)
-        return _balanced(tuple(folds)) if configuration.strategy.lockstep else ((fold,) for fold in folds)
+    def _together(self, configuration: Configuration) -> Iterator[Sequence[Place]]:
+        """Places of cells that are learned side by side."""
+        folds = tuple(self.protocol.folds(self.subjects))
+        streams, seeds = range(self._streams(configuration)), self._seeds(configuration)
+        if not configuration.strategy.lockstep:
+            return ([Place(fold, seed, stream)] for fold in folds for stream in streams for seed in seeds)
+        if configuration.strategy.sequential:
+            places = [Place(fold, seed, stream) for stream in streams for fold in folds for seed in seeds]
+            return _in_blocks(places, len(seeds))
+        return (
+            [Place(fold, seed, stream) for fold in group]
+            for group in _balanced(folds)
+            for stream in streams
+            for seed in seeds
+        )
 
     def _group(
-        self, configuration: Configuration, shared: str, folds: tuple[Fold, ...], seed: int, stream: int, keeps: bool
+        self, configuration: Configuration, shared: str, places: Sequence[Place], *, choosing: bool = False
     ) -> Group:
-        # Which folds are stacked with which may change the last bits of their numbers.
-        beside = [digest(folds)] if len(folds) > 1 else []
-        told = [(fold, digest([shared, fold, self._recorded(fold), seed, stream, keeps, *beside])) for fold in folds]
-        return Group(tuple(Cell(configuration, fold, seed, stream, keeps, name) for fold, name in told))
+        # Which cells are stacked with which may change the last bits of their numbers.
+        beside = [digest(places)] if len(places) > 1 else []
+        cells = []
+        for place in places:
+            keeps = not choosing and self._keeps_model(configuration, place.seed, place.stream)
+            told = [shared, place.fold, self._recorded(place.fold), place.seed, place.stream, keeps, *beside]
+            cells.append(Cell(configuration, *place, keeps, digest(told)))
+        return Group(tuple(cells))
 
     def _streams(self, configuration: Configuration) -> int:
         """In how many orders a configuration meets people."""
@@ -427,6 +447,15 @@ def _balanced(folds: Sequence[Fold]) -> Iterator[tuple[Fold, ...]]:
     for number in range(groups):
         start, stop = (-(-cut * len(folds) // groups) for cut in (number, number + 1))
         yield tuple(folds[start:stop])
+
+
+def _in_blocks(places: Sequence[Place], seeds: int) -> Iterator[Sequence[Place]]:
+    """Places in groups of about as many as are learned side by side, those of all seeds of an order in one of them.
+
+    All but the last are full: a study that gets more orders keeps the cells that it has, but for those of the last.
+    """
+    size = max(1, _SIDE_BY_SIDE // seeds) * seeds
+    return (places[start : start + size] for start in range(0, len(places), size))
 
 
 def _place(metric: str) -> str:

@@ -150,7 +150,7 @@ class Strategy(ABC):
 
     @property
     def lockstep(self) -> bool:
-        """Whether folds of one configuration, seed and order are learned side by side by `fit_many`.
+        """Whether `fit_many` learns side by side: folds, and of subjects in sequence orders and seeds too.
 
         Their numbers then belong together: a study computes such a group of cells whole.
         """
@@ -167,12 +167,12 @@ class Strategy(ABC):
         """
 
     def fit_many(self, learnings: Sequence[Learning], observers: Sequence[Observer]) -> list[Predictor | Exception]:
-        """Learn several folds; what one of them raises stands in its place, and the others go on.
+        """Learn several times; what is raised by one of them stands in its place, and the others go on.
 
         Parameters
         ----------
         learnings : sequence of Learning
-            What each fold may learn from.
+            What is learned from each time.
         observers : sequence of Observer
             One for each of them.
         """

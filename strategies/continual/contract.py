@@ -13,11 +13,16 @@ from pydantic import Field
 
 from benchmarks.normalization import Normalization
 from clients.encoders.contract import Encoder
+from clients.network import initial_network
 from clients.objectives.contract import Objective
 from clients.predictor import NetworkPredictor
 from clients.training import Training
+from strategies.continual.rows import Rows, rows_of
+from strategies.continual.seat import Seat, Seatable, SeatedTemplate
+from strategies.continual.side_by_side import side_by_side
 from strategies.continual.stream import learn_stream
-from strategies.contract import Learning, Observer, Strategy, report
+from strategies.continual.template import StreamTemplate
+from strategies.contract import Learning, Observer, Predictor, Strategy, report
 
 Tell = Callable[[int, Mapping[str, float]], None]
 """Takes measurements of a step, which is the number of subjects learned from, by name."""
@@ -50,6 +55,12 @@ class Continual(Strategy):
         strategy tells ``f3_step``, the distance between its weights before and after the subject; what else there is
         stands in `strategies.continual.diagnostics`.
 
+    Attributes
+    ----------
+    seatable : bool
+        Whether all of its plugins are `Seatable`: orders, seeds and folds of a network that stacks well are then
+        trained in one program.
+
     Raises
     ------
     StudyError
@@ -57,6 +68,7 @@ class Continual(Strategy):
     """
 
     sequential: ClassVar[bool] = True
+    seatable: ClassVar[bool] = False
 
     normalization: Normalization
     encoder: Encoder
@@ -79,8 +91,28 @@ class Continual(Strategy):
         del learning, tell
         return ()
 
+    @property
+    def lockstep(self) -> bool:
+        """See `Strategy`."""
+        return self.seatable and self.encoder.stacks_well
+
     def fit(self, learning: Learning, observer: Observer) -> NetworkPredictor:
         """See `Strategy`; a step is a subject."""
+        return self._fit(learning, observer, StreamTemplate)
+
+    def fit_many(self, learnings: Sequence[Learning], observers: Sequence[Observer]) -> list[Predictor | Exception]:
+        """See `Strategy`: streams side by side, where their networks and all that is done to them can be stacked."""
+        rows = self._rows(learnings) if self.lockstep else None
+        if rows is None:
+            return super().fit_many(learnings, observers)
+
+        def fit(learning: Learning, observer: Observer, seat: Seat) -> Predictor:
+            # The row is another's afterwards.
+            return self._fit(learning, observer, partial(SeatedTemplate, seat=seat)).snapshot()
+
+        return side_by_side([partial(fit, *one) for one in zip(learnings, observers, strict=True)], rows)
+
+    def _fit(self, learning: Learning, observer: Observer, template: Callable[..., StreamTemplate]) -> NetworkPredictor:
         tell = partial(report, observer)
         watching = [_Distance(tell)] if self.diagnostics else []
         return learn_stream(
@@ -93,7 +125,21 @@ class Continual(Strategy):
             epochs=self.epochs,
             patience=self.patience,
             plugins=[*self.plugins(learning, tell), *watching],
+            template=template,
         )
+
+    def _rows(self, learnings: Sequence[Learning]) -> Rows | None:
+        """A stack for these streams; None where there is nothing to stack, or that cannot be stacked."""
+        if len(learnings) < 2 or not all(isinstance(one, Seatable) for one in self.plugins(learnings[0], _unheard)):
+            return None
+        first = learnings[0]
+        shape, classes = first.training.x.shape[1:], len(first.classes)
+        network = initial_network(self.encoder, self.objective, shape, classes, first.seed)
+        return rows_of(network, self.objective, self.training, shape, classes, len(learnings))
+
+
+def _unheard(step: int, values: Mapping[str, float]) -> None:
+    del step, values
 
 
 class _Distance(SupervisedPlugin):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from strategies.continual.contract import Continual
 
@@ -13,3 +14,5 @@ class FineTuning(Continual):
 
     It is the baseline that continual learning has to beat.
     """
+
+    seatable: ClassVar[bool] = True

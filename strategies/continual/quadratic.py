@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from benchmarks.errors import LearningError, StudyError
 from strategies.continual.contract import Continual
 from strategies.continual.importance import trainable
+from strategies.continual.seat import Seat
 
 Accumulation = Literal["sum", "decay", "max", "reset"]
 """What is made of the importance for the subjects so far and that for a new one."""
@@ -109,6 +110,11 @@ class QuadraticPenalty(SupervisedPlugin):
         ]
         torch._foreach_add_([gradient for gradient, _ in reached], [pull for _, pull in reached])
 
+    def take_seat(self, seat: Seat) -> None:
+        """Have a stack do at every minibatch what `after_backward` does."""
+        if self.memory is not None:
+            seat.pull(self.curvature, self.memory.anchor)
+
     def after_training_exp(self, strategy: Any, **kwargs: Any) -> None:
         """Measure the importance for the subject, and remember it.
 
@@ -180,6 +186,7 @@ class Regularised(Continual):
         A decay with a rule that does not use it, or a normalisation that needs subjects still to come.
     """
 
+    seatable: ClassVar[bool] = True
     own_accumulation: ClassVar[Accumulation] = "sum"
 
     strength: Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -194,6 +201,11 @@ class Regularised(Continual):
                 f"decay is {self.decay}, and importance is accumulated by {rule}, which does not use it: leave decay "
                 "out, or choose accumulation: decay."
             )
+
+    @property
+    def lockstep(self) -> bool:
+        """See `Strategy`; diagnostics look at the gradients of every minibatch."""
+        return super().lockstep and not self.diagnostics
 
     def join(self, old: Quadratic, new: Quadratic) -> Quadratic:
         """Accumulated importance around the last subject's weights."""

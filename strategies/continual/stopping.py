@@ -12,8 +12,9 @@ from torch import Tensor
 from benchmarks.errors import LearningError
 from benchmarks.windows import Windows
 from clients.objectives.contract import Objective
-from clients.selection import likelihood_weights, network_score
+from clients.selection import likelihood_weights
 from clients.training import tensors
+from strategies.continual.seat import Seat
 
 
 class EarlyStopping(SupervisedPlugin):
@@ -53,15 +54,19 @@ class EarlyStopping(SupervisedPlugin):
         """
         del kwargs
         windows = self._validation.of(_learned_from(strategy))
-        self._x, self._y = tensors(strategy.experience.normalizer(windows), windows.labels)
-        self._weights = torch.tensor(likelihood_weights(windows))
+        x, y = tensors(strategy.experience.normalizer(windows), windows.labels)
+        self._judges = x, y, torch.tensor(likelihood_weights(windows))
         self._epoch, self.best, self._score, self._kept = 0, 0, -math.inf, list[Tensor]()
+
+    def take_seat(self, seat: Seat) -> None:
+        """Have a stack score the networks of all of its rows at once."""
+        seat.judge(*self._judges)
 
     def after_training_epoch(self, strategy: Any, **kwargs: Any) -> None:
         """Keep the weights if they are the best so far; stop if they have not been for long."""
         del kwargs
         self._epoch += 1
-        score = network_score(strategy.model, self._objective, self._x, self._y, self._weights)
+        score = strategy.score(self._objective, *self._judges)
         if score > self._score:
             self.best, self._score = self._epoch, score
             self._kept = [tensor.detach().clone() for tensor in _state(strategy)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from avalanche.core import SupervisedPlugin
 
@@ -12,7 +12,7 @@ from clients.encoders.contract import Encoder
 from clients.network import initial_network
 from clients.objectives.contract import Objective
 from clients.predictor import NetworkPredictor
-from clients.training import Training, class_counts, seeded, torch_generator
+from clients.training import Training, class_counts
 from strategies.continual.experience import SubjectExperience
 from strategies.continual.stopping import EarlyStopping
 from strategies.continual.template import StreamTemplate
@@ -30,6 +30,7 @@ def learn_stream(
     epochs: int,
     patience: int = 5,
     plugins: Sequence[SupervisedPlugin] = (),
+    template: Callable[..., StreamTemplate] = StreamTemplate,
 ) -> NetworkPredictor:
     """Train one network on the training subjects in their order.
 
@@ -51,6 +52,8 @@ def learn_stream(
         Epochs in a row without a better validation score, after which a subject's training stops.
     plugins : sequence of SupervisedPlugin
         What is done against forgetting, as new plugins for Avalanche's template.
+    template : callable
+        Makes the template, by the parameters of `StreamTemplate`.
 
     Returns
     -------
@@ -71,17 +74,14 @@ def learn_stream(
 
     if learning.validation is not None and _of_themselves(learning.training.subjects, learning.validation.subjects):
         plugins = [EarlyStopping(learning.validation, objective, patience), *plugins]
-    template = StreamTemplate(network=network, training=training, epochs=epochs, plugins=plugins)
+    meeting = template(network=network, training=training, epochs=epochs, plugins=plugins)
     for position, (subject, windows) in enumerate(learning.training.by_subject()):
         if normalization.shares:
             normalizer = normalizer.learn(STATISTICS[learning.geometry](windows.x))
         experience = SubjectExperience(position, windows, normalizer)
-        loss = objective.loss(class_counts(windows.labels, classes))
-        # Dropout and plugins draw from the global sources; their numbers must not be those that shuffle.
-        with seeded(seed, "subject", subject, "global"):
-            template.meet(experience, loss, torch_generator(seed, "subject", subject))
+        meeting.meet(experience, objective, class_counts(windows.labels, classes), (seed, "subject", subject))
         # A plugin may have put another network in the place of the first.
-        predictor = NetworkPredictor(template.model, normalizer, objective)
+        predictor = NetworkPredictor(meeting.model, normalizer, objective)
         observer(position + 1, predictor.snapshot())
     return predictor
 

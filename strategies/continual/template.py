@@ -12,8 +12,10 @@ from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
 from benchmarks.errors import LearningError
-from clients.objectives.contract import Loss
-from clients.training import Training
+from benchmarks.windows import IntArray
+from clients.objectives.contract import Objective
+from clients.selection import network_score
+from clients.training import Training, seeded, torch_generator
 from strategies.continual.experience import Minibatches, SubjectExperience
 
 
@@ -41,9 +43,12 @@ class StreamTemplate(SupervisedTemplate):
     tensors : tuple of Tensor
         What minibatches are cut from: those of the subject, unless a plugin puts others in their place after the data
         set was adapted. It may do the same with the loss, `_criterion`.
+    losses : sequence of float
+        Of the minibatches of the training epoch that is over, each before its step.
     """
 
     tensors: tuple[Tensor, ...]
+    losses: Sequence[float]
     loss: Any
     dataloader: Any
 
@@ -60,27 +65,40 @@ class StreamTemplate(SupervisedTemplate):
             evaluator=_NoMetrics(),
         )
 
-    def meet(self, experience: SubjectExperience, loss: Loss, shuffling: torch.Generator) -> None:
+    def meet(
+        self, experience: SubjectExperience, objective: Objective, counts: IntArray, names: Sequence[str | int]
+    ) -> None:
         """Train on one subject, with an optimiser that remembers none of those before.
 
         Parameters
         ----------
         experience : SubjectExperience
             The subject; the template lets go of it afterwards.
-        loss : callable
-            Mean loss of outputs and labels.
-        shuffling : torch.Generator
-            Source of the order of windows alone.
+        objective : Objective
+            What is trained for.
+        counts : ndarray of int, shape (K,)
+            Windows of each class.
+        names : sequence of str or int
+            Seed the order of windows, and all that the network and plugins draw.
 
         Raises
         ------
         LearningError
             The loss explodes, or is no longer finite.
         """
-        self._criterion = loss
-        self._shuffling = shuffling
+        self._shuffling = torch_generator(*names)
+        # Dropout and plugins draw from the global sources; their numbers must not be those that shuffle.
+        with seeded(*names, "global"):
+            self._learn(experience, objective, counts)
+
+    def _learn(self, experience: SubjectExperience, objective: Objective, counts: IntArray) -> None:
+        self._criterion = objective.loss(counts)
         self.train(experience, eval_streams=[], reset_optimizer_state=True)
         self.tensors = ()
+
+    def score(self, objective: Objective, x: Tensor, y: Tensor, weights: Tensor) -> float:
+        """Score of the network as it is now, see `clients.selection.network_score`."""
+        return network_score(self.model, objective, x, y, weights)
 
     def train_dataset_adaptation(self, **kwargs: Any) -> None:
         """Take the data set as it is: Avalanche would copy it to choose transforms, of which it has none."""
@@ -99,6 +117,7 @@ class StreamTemplate(SupervisedTemplate):
         """As Avalanche's, call by call; who does nothing at a hook is not asked at every minibatch."""
         hooks = [self._doing_something_at(hook) for hook in _HOOKS]
         start, before_forward, after_forward, before_backward, after_backward, before_update, after_update, end = hooks
+        losses = []
         for self.mbatch in self.dataloader:  # noqa: B020 - where plugins look for the minibatch
             if self._stop_training:
                 break
@@ -126,6 +145,8 @@ class StreamTemplate(SupervisedTemplate):
                 hook(self, **kwargs)
             for hook in end:
                 hook(self, **kwargs)
+            losses.append(self.loss.detach())
+        self.losses = torch.stack(losses).tolist() if losses else ()
 
     def forward(self) -> Tensor:
         """Outputs of the minibatch: one head serves all subjects, so Avalanche's search for others is left out."""
@@ -186,24 +207,17 @@ class _StopAtDivergence(SupervisedPlugin):
 
     def __init__(self) -> None:
         super().__init__()
-        self._losses: list[Tensor] = []
         self._limit = math.inf
 
     def before_training_exp(self, strategy: StreamTemplate, **kwargs: Any) -> None:
         """A new subject begins with a loss of its own."""
         del strategy, kwargs
-        self._losses, self._limit = [], math.inf
-
-    def after_training_iteration(self, strategy: StreamTemplate, **kwargs: Any) -> None:
-        """Keep a minibatch's loss."""
-        del kwargs
-        self._losses.append(strategy.loss.detach())
+        self._limit = math.inf
 
     def after_training_epoch(self, strategy: StreamTemplate, **kwargs: Any) -> None:
         """See whether all were finite, and none beyond the limit."""
         del kwargs
-        losses = [float(loss) for loss in self._losses]
-        self._losses = []
+        losses = strategy.losses
         if losses and self._limit == math.inf:
             self._limit = _EXPLODED * max(1.0, losses[0])
         if not all(map(math.isfinite, losses)):
