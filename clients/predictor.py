@@ -32,21 +32,23 @@ class NetworkPredictor:
     objective: Objective
 
     def snapshot(self) -> NetworkPredictor:
-        """Predictor with a copy of the network as it is now; a small network takes a fraction of a millisecond."""
-        return replace(self, network=copy.deepcopy(self.network))
+        """Predictor with a copy of the network as it is now, in eval mode; a small one takes a quarter of a ms."""
+        return replace(self, network=copy.deepcopy(self.network).eval())
 
     def predict(self, windows: Windows, subject: str | None = None) -> Predictions:
         """Class probabilities (n, K); the network's mode is as before when it returns."""
         del subject
         x = torch.tensor(self.normalizer(windows), dtype=dtype_of(self.network))
-        modes = {module: module.training for module in self.network.modules()}
-        self.network.eval()
+        # Setting modes takes as long as a small network does.
+        training = [module for module in self.network.modules() if module.training]
+        if training:
+            self.network.eval()
         try:
             with torch.no_grad():
                 outputs = self.network(x)
         finally:
-            for module, training in modes.items():
-                module.training = training
+            for module in training:
+                module.training = True
         return Predictions(self.objective.probabilities(outputs).numpy())
 
     def archive(self) -> Archive:

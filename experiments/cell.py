@@ -21,10 +21,13 @@ from benchmarks.protocols.contract import Fold
 from benchmarks.protocols.within_subject import Grouping, early_and_late, in_three
 from benchmarks.randomness import derive, generator
 from benchmarks.windows import FloatArray, IntArray, Windows, concatenate
-from clients.training import seeded
+from clients.training import seed_globally, seeded
 from experiments.records import Level, MeasurementRecord, Model, Outcome, PredictionRecord, ScoreRecord
 from strategies.archives import packed
 from strategies.contract import Learning, Predictor, Strategy, Target
+
+_ANSWERS = "predictions"
+"""Seeds what a predictor draws, the same for each subject."""
 
 _LARGEST_MODEL = 64 * 2**20
 """Bytes of a fitted predictor that is kept: a results file is no store for large networks, one a fold."""
@@ -318,8 +321,9 @@ def compute_many(cohort: Cohort, jobs: Sequence[Job]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     batch: list[_Case | Outcome] = []
     room = _TOGETHER_BYTES
+    splits: dict[Fold, Split] = {}
     for job in jobs:
-        one = _prepared(cohort, job)
+        one = _prepared(cohort, job, splits)
         room -= _bytes(one)
         if batch and (room < 0 or not job.strategy.lockstep):
             outcomes += _computed(batch)
@@ -328,10 +332,11 @@ def compute_many(cohort: Cohort, jobs: Sequence[Job]) -> list[Outcome]:
     return outcomes + _computed(batch)
 
 
-def _prepared(cohort: Cohort, job: Job) -> _Case | Outcome:
+def _prepared(cohort: Cohort, job: Job, splits: dict[Fold, Split]) -> _Case | Outcome:
+    """What a cell learns from and is scored on; a fold is split once, whatever the seed and the order."""
     started = time.process_time()
     try:
-        split = Split.of(cohort, job)
+        split = splits[job.fold] = splits.get(job.fold) or Split.of(cohort, job)
         learning = learning_of(cohort, job, split)
         met = {subject: step for step, subject in enumerate(learning.training.subjects, start=1)}
         seen = [one for one in split.later if one.subject in met]
@@ -381,7 +386,8 @@ def _outcome(case: _Case, final: Predictor | Exception, witness: Witness, fit_s:
     if isinstance(final, Exception):
         return Outcome((), (), time.process_time() - started, cause=_cause(final))
     try:
-        scores, predictions = _scores(case, final, witness)
+        with seeded(_ANSWERS):
+            scores, predictions = _scores(case, final, witness)
         model = packed(final, case.learning.training) if case.job.keep_model else None
     except Exception as error:  # A predictor is a part too, and may throw what it likes.
         return Outcome((), (), time.process_time() - started, cause=_cause(error))
@@ -450,10 +456,10 @@ class _About:
 
 
 def _said(predictor: Predictor, hidden: Anonymous, about: _About) -> Predictions:
-    """Predictions of all windows of a subject in one call, put back in their order; no random state moves."""
+    """Predictions of all windows of a subject in one call, put back in their order; what it draws, it draws anew."""
     known = about.scored.subject if about.model == "personal" else None
-    with seeded("predictions"):
-        return hidden.in_order(predictor.predict(hidden.windows, known))
+    seed_globally(_ANSWERS)
+    return hidden.in_order(predictor.predict(hidden.windows, known))
 
 
 def _records(
