@@ -18,7 +18,7 @@ from clients.objectives.contract import Objective
 from clients.predictor import NetworkPredictor
 from clients.training import Training
 from strategies.continual.rows import Rows, rows_of
-from strategies.continual.seat import Seat, Seatable, SeatedTemplate
+from strategies.continual.seat import AtSubjects, Seat, Seatable, SeatedTemplate
 from strategies.continual.side_by_side import side_by_side
 from strategies.continual.stream import learn_stream
 from strategies.continual.template import StreamTemplate
@@ -142,7 +142,7 @@ def _unheard(step: int, values: Mapping[str, float]) -> None:
     del step, values
 
 
-class _Distance(SupervisedPlugin):
+class _Distance(AtSubjects):
     """Tells how far a subject moved the weights: the Euclidean distance over all parameters."""
 
     def __init__(self, tell: Tell) -> None:

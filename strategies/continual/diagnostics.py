@@ -24,6 +24,7 @@ from clients.training import torch_generator
 from strategies.continual.contract import Tell
 from strategies.continual.importance import fisher
 from strategies.continual.quadratic import Measure, QuadraticPenalty
+from strategies.continual.seat import AtSubjects, Seat
 
 Pair = tuple[Tensor, Tensor]
 """Importance of all weights (P,), twice: by either half of a subject."""
@@ -62,7 +63,7 @@ def diagnosed(
     )
 
 
-class Reliability(SupervisedPlugin):
+class Reliability(AtSubjects):
     """F1, whether importance is more than noise.
 
     ``f1_spearman`` and ``f1_overlap`` are the rank correlation of the importances by either half of a subject, and the
@@ -131,6 +132,10 @@ class Interference(SupervisedPlugin):
         self._important = None if memory is None else top(flat(memory.importance))
         self._seen: list[Mapping[str, float]] = []
 
+    def take_seat(self, seat: Seat) -> None:
+        """Look at every minibatch that a stack takes."""
+        seat.watch(self)
+
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Compare the two gradients."""
         del strategy, kwargs
@@ -152,7 +157,7 @@ class Interference(SupervisedPlugin):
             self._tell(_step(strategy), {name: _mean([each[name] for each in self._seen]) for name in self._seen[0]})
 
 
-class Stiffness(SupervisedPlugin):
+class Stiffness(AtSubjects):
     """F3, whether accumulated importance leaves weights free to move.
 
     ``f3_importance`` is the sum of the importance that is remembered, this subject's included. ``f3_rigidity``, from

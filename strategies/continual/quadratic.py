@@ -202,11 +202,6 @@ class Regularised(Continual):
                 "out, or choose accumulation: decay."
             )
 
-    @property
-    def lockstep(self) -> bool:
-        """See `Strategy`; diagnostics look at the gradients of every minibatch."""
-        return super().lockstep and not self.diagnostics
-
     def join(self, old: Quadratic, new: Quadratic) -> Quadratic:
         """Accumulated importance around the last subject's weights."""
         accumulate = ACCUMULATIONS[self.accumulation or self.own_accumulation]

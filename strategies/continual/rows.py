@@ -9,6 +9,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
+from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
 from clients.objectives.contract import Objective
@@ -95,6 +96,8 @@ class Rows:
             for name, place, shape in zip(parameters, self._places, self._shapes, strict=True)
         }
         self._program = torch.vmap(self._losses)
+        self._networks: dict[int, list[nn.Parameter]] = {}
+        self._watchers: dict[int, list[SupervisedPlugin]] = {}
         self._courses: dict[int, _Course] = {}
         self._told: list[Tensor] = []
         self._pulls: tuple[Tensor, Tensor] | None = None
@@ -104,7 +107,8 @@ class Rows:
 
     def seat(self, row: int, network: nn.Module) -> None:
         """Train a network in a row: its weights become a view of it, so that either side sees what the other does."""
-        for place, shape, parameter in zip(self._places, self._shapes, network.parameters(), strict=True):
+        self._networks[row] = list(network.parameters())
+        for place, shape, parameter in zip(self._places, self._shapes, self._networks[row], strict=True):
             mine = self._weights[row, place].view(shape)
             mine.copy_(parameter.detach())
             parameter.data = mine
@@ -130,6 +134,7 @@ class Rows:
         draws = torch_generator(*names), torch_generator(*names, "global")
         self._courses[row] = _Course(len(x), -(-len(x) // self._size), *draws)
         self._optimizer.state.pop(self._parameters[row], None)
+        self._watchers[row] = []
         if self._pulls is not None:
             self._pulls[0][row] = 0
         if self._judges is not None:
@@ -163,6 +168,13 @@ class Rows:
         self._judges = self._judges.with_room(len(x))
         self._judges.put(row, x, y, weights)
 
+    def watch(self, row: int, plugin: SupervisedPlugin) -> None:
+        """Call a plugin's ``after_backward``, before any penalty, and ``after_update`` at the minibatches of a subject.
+
+        The network's parameters then have the gradients of the loss; there is no template to look at.
+        """
+        self._watchers[row].append(plugin)
+
     def open_epoch(self, row: int) -> None:
         """Shuffle the windows of a row for another training epoch."""
         assert self._held is not None
@@ -172,7 +184,8 @@ class Rows:
 
     def leave(self, row: int) -> None:
         """Nobody trains in a row any more."""
-        self._courses.pop(row, None)
+        for of_rows in (self._courses, self._watchers, self._networks):
+            of_rows.pop(row, None)
 
     def step(self) -> None:
         """One minibatch of every row in training."""
@@ -192,7 +205,7 @@ class Rows:
             course.done += 1
 
     def finished(self) -> Mapping[int, Epoch]:
-        """What came of the training epoch of each row where it is over."""
+        """What came of the training epoch of each row where it is over: it has to open another, begin or leave."""
         over = [row for row, course in self._courses.items() if course.done == course.minibatches]
         told = torch.stack(self._told)
         scores = self._scores(over) if over and self._judges is not None else [math.nan] * len(over)
@@ -224,6 +237,11 @@ class Rows:
         self._weights.grad = gradient
         for row, (parameter, its) in enumerate(zip(self._parameters, gradient, strict=True)):
             parameter.grad = its if row in self._courses else None
+        for row, watchers in self._watchers.items():
+            if watchers:
+                self._lend(gradient[row], self._networks[row])
+            for plugin in watchers:
+                plugin.after_backward(None)
         if self._path is not None:
             self._path.before_step()
         if self._pulls is not None:
@@ -232,6 +250,13 @@ class Rows:
         self._optimizer.step()
         if self._path is not None:
             self._path.after_step()
+        for watchers in self._watchers.values():
+            for plugin in watchers:
+                plugin.after_update(None)
+
+    def _lend(self, gradient: Tensor, network: Sequence[nn.Parameter]) -> None:
+        for place, shape, parameter in zip(self._places, self._shapes, network, strict=True):
+            parameter.grad = gradient[place].view(shape)
 
     def _windows_of(self, row: int) -> int:
         """How many windows of a row are in its next minibatch."""

@@ -53,6 +53,10 @@ class Seat:
         """See `Rows.judge`."""
         self.rows.judge(self.row, x, y, weights)
 
+    def watch(self, plugin: SupervisedPlugin) -> None:
+        """See `Rows.watch`."""
+        self.rows.watch(self.row, plugin)
+
     def epoch(self) -> Epoch:
         """Wait until the row has been trained for an epoch."""
         self.rows.open_epoch(self.row)
@@ -73,6 +77,13 @@ class Seatable(Protocol):
     def take_seat(self, seat: Seat) -> None:
         """Say what the stack has to do at every minibatch of the subject; called when all know of the subject."""
         ...
+
+
+class AtSubjects(SupervisedPlugin):
+    """A plugin that does nothing at minibatches: a stack has nothing to do for it."""
+
+    def take_seat(self, seat: Seat) -> None:
+        """See `Seatable`."""
 
 
 class SeatedTemplate(StreamTemplate):

@@ -132,6 +132,10 @@ class AlternatePaths(SupervisedPlugin):
         parameters = trainable(strategy.model)
         self.paths = self._next, self._other = Path(parameters), Path(parameters)
 
+    def take_seat(self, seat: Seat) -> None:
+        """Follow the steps that a stack takes."""
+        seat.watch(self)
+
     def after_backward(self, strategy: Any, **kwargs: Any) -> None:
         """Note the gradient of the loss."""
         del strategy, kwargs

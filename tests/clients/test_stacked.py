@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from benchmarks.errors import LearningError
-from clients import minibatches, stacked
+from clients import minibatches, stack_size, stacked
 from clients.encoders.mlp import MLP
 from clients.lesson import Learned, Lesson
 from clients.objectives.cross_entropy import CrossEntropy
@@ -243,7 +243,7 @@ def test_rows_of_any_network_and_method(
 @pytest.mark.parametrize("largest", [2, 3, 4, 7])
 def test_rows_of_any_length_are_cut_to_what_a_stack_holds(monkeypatch: pytest.MonkeyPatch, largest: int) -> None:
     monkeypatch.setattr(stacked, "_SMALLEST_ROWS", 1)
-    monkeypatch.setattr(stacked, "_LARGEST_STACK", largest)
+    monkeypatch.setattr(stack_size, "_LARGEST", largest)
     network = perceptron()
     one, other = trainers(network)
     asked = [*in_rows(network, [8, 5], 5), *in_rows(network, [9], 3), *lessons(network, [4])]
@@ -378,7 +378,7 @@ def test_large_networks_are_stacked_in_small_numbers(monkeypatch: pytest.MonkeyP
     network = perceptron()
     asked = lessons(network, [8] * 6)
     weights = sum(tensor.nbytes for tensor in asked[0].weights.values())
-    monkeypatch.setattr(stacked, "_CACHED", 2 * weights + 1)
+    monkeypatch.setattr(stack_size, "_CACHED", 2 * weights + 1)
     assert [len(rows) for rows in trainers(network)[1]._stacks(asked)] == [2, 2, 2]
 
 
@@ -395,7 +395,7 @@ def test_stacks_are_cut_without_changing_what_is_learned(monkeypatch: pytest.Mon
         before(self, *args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Stack, "__init__", count)
-    monkeypatch.setattr(stacked, "_LARGEST_STACK", largest)
+    monkeypatch.setattr(stack_size, "_LARGEST", largest)
     assert_alike(other(asked), one(asked))
     assert sum(made) == 5
     assert max(made) == largest
@@ -405,7 +405,7 @@ def test_memory_bounds_a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     network = perceptron()
     asked = lessons(network, [8] * 6)
     weights = sum(tensor.nbytes for tensor in asked[0].weights.values())
-    monkeypatch.setattr(stacked, "_BUDGET", 3 * (5 * weights + 4 * 4 * 3 * 8))
+    monkeypatch.setattr(stack_size, "_BUDGET", 3 * (5 * weights + 4 * 4 * 3 * 8))
     sizes = [len(rows) for rows in trainers(network)[1]._stacks(asked)]
     assert sizes == [3, 3]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,63 @@ def test_which_folds_are_stacked_together_is_part_of_the_digest_of_a_group_and_o
     after = digests(tmp_path, **entries)
     assert {key[0] for key in before if before[key] != after[key]} == {"federated"}
     assert not {key for key in before if key[0] == "federated" and before[key] == after[key]}
+
+
+STREAMS: Mapping[str, Any] = {
+    "dataset": {"name": "simulated", "subjects": 6},
+    "protocol": {"name": "stream", "held_out": 1},
+    "configurations": {"tuned": {"strategy": "finetuning"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("orders", "seeds", "expected"),
+    [(1, 1, [1]), (10, 3, [15, 15]), (12, 3, [15, 15, 6]), (20, 1, [16, 4]), (2, 20, [20, 20])],
+)
+def test_orders_and_seeds_of_a_stream_make_groups_that_keep_the_seeds_of_an_order_together(
+    tmp_path: Path, orders: int, seeds: int, expected: list[int]
+) -> None:
+    made = plan(tmp_path, **STREAMS, orders=orders, seeds=seeds)
+    assert sizes(made, "tuned") == expected
+    places = [(cell.stream, cell.seed) for cell in made.cells() if cell.configuration.label == "tuned"]
+    assert places == [(stream, seed) for stream in range(orders) for seed in range(seeds)]
+
+
+def test_folds_of_a_stream_are_grouped_with_its_orders(tmp_path: Path) -> None:
+    made = plan(tmp_path, configurations=STREAMS["configurations"], orders=3, seeds=2)
+    assert sizes(made, "tuned") == [16, 8]
+    assert len({cell.fold.name for group in made.groups() if group.cells[1:] for cell in group.cells}) == 4
+
+
+def test_more_orders_leave_full_groups_as_they_are(tmp_path: Path) -> None:
+    before, after = (digests(tmp_path, **STREAMS, orders=orders, seeds=3) for orders in (7, 12))
+    kept = {key[3] for key in before if key[0] == "tuned" and before[key] == after[key]}
+    assert kept == set(range(5)), "of sixteen cells, all seeds of five orders"
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"strategy": "finetuning", "encoder": "shallow", "representation": "raw"},
+        {"strategy": {"name": "replay", "memory": 10}},
+    ],
+    ids=["a network that does not stack well", "a strategy that changes what is learned from"],
+)
+def test_streams_that_are_learned_one_by_one_are_not_grouped(tmp_path: Path, entry: dict[str, Any]) -> None:
+    made = plan(tmp_path, **{**STREAMS, "configurations": {"tuned": entry}}, orders=3, seeds=2)
+    assert sizes(made, "tuned") == [1] * 6
+
+
+def test_orders_on_which_a_strength_is_chosen_are_learned_side_by_side(tmp_path: Path) -> None:
+    entries = {"ewc": {"strategy": {"name": "ewc", "strength": {"choose": [1, 10]}}}}
+    protocol = {"name": "stream", "held_out": 1, "choosing_subjects": 3, "choosing_orders": 4}
+    values = {"dataset": {"name": "simulated", "subjects": 8}, "configurations": entries}
+    of = plan(tmp_path, **values, protocol=protocol).choosing()["ewc"]
+    assert {value: len(cells) for value, cells in of.items()} == {"strength=1": 4, "strength=10": 4}
+    fewer = plan(tmp_path, **values, protocol={**protocol, "choosing_orders": 3}).choosing()["ewc"]
+    for value, cells in of.items():
+        assert not {cell.digest for cell in cells} & {cell.digest for cell in fewer[value]}
+        assert not any(cell.keeps_model for cell in cells)
 
 
 def test_a_cell_by_itself_is_told_by_its_determinants_fold_seed_and_order(tmp_path: Path) -> None:

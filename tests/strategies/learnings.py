@@ -142,3 +142,8 @@ def disturb(step: int, predictor: Predictor) -> None:
             with torch.no_grad():
                 for parameter in network.parameters():
                     parameter.fill_(float("nan"))
+
+
+def draws() -> tuple[float, float, float]:
+    """What the global sources say next."""
+    return random.random(), float(np.random.random()), float(torch.rand(()))

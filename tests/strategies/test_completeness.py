@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.errors import LearningError, StudyError
 from benchmarks.normalization import NORMALIZATIONS, Geometry, Normalization, SubjectUnlabelled
@@ -30,6 +27,7 @@ from tests.strategies.learnings import (
     balanced_accuracy,
     covariance_windows,
     disturb,
+    draws,
     gaussian_windows,
     ignore,
     learning,
@@ -264,10 +262,6 @@ def test_fitting_leaves_the_random_state_and_the_windows_as_they_were(name: str)
         assert part is not None
         np.testing.assert_array_equal(part.x, copy.x)
         np.testing.assert_array_equal(part.y, copy.y)
-
-
-def draws() -> tuple[Any, ...]:
-    return random.random(), np.random.random(), torch.rand(()).item()
 
 
 @every_strategy

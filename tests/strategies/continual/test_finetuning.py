@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import warnings
 from dataclasses import replace
 
@@ -48,6 +47,7 @@ from tests.strategies.learnings import (
     balanced_accuracy,
     covariance_windows,
     disturb,
+    draws,
     gaussian_windows,
     ignore,
     learning,
@@ -241,11 +241,6 @@ def test_the_observer_meets_every_step_and_what_it_keeps_stays_as_it_was() -> No
 def test_the_observer_changes_nothing(dropout: float) -> None:
     strategy = finetuning(Stream(), encoder=MLP(hidden=(8,), dropout=dropout))
     assert same(strategy.fit(stream(), ignore).network, strategy.fit(stream(), disturb).network)
-
-
-def draws() -> tuple[float, float, float]:
-    """What the global sources say next."""
-    return random.random(), float(np.random.random()), float(torch.rand(()))
 
 
 def test_global_random_state_is_neither_used_nor_changed() -> None:

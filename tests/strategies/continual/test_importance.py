@@ -18,6 +18,7 @@ from clients.objectives.cross_entropy import CrossEntropy
 from clients.training import seeded, torch_generator
 from strategies.continual import importance
 from strategies.continual.importance import FisherKind, fisher, mas_importance, trainable
+from tests.strategies.learnings import draws
 
 OBJECTIVE = CrossEntropy()
 KINDS: tuple[FisherKind, ...] = ("true", "empirical")
@@ -281,10 +282,6 @@ def test_it_leaves_everything_as_it_was(name: str, measure: Measure) -> None:
         assert (parameter.grad is None) is (parameter is not rest[0])
     assert rest[0].grad is not None
     assert torch.equal(rest[0].grad, torch.ones_like(rest[0]))
-
-
-def draws() -> tuple[float, float, float]:
-    return random.random(), float(np.random.random()), float(torch.rand(()))
 
 
 @every_measure

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from benchmarks.errors import LearningError
 from benchmarks.normalization import SubjectUnlabelled
@@ -23,7 +21,7 @@ from strategies.federated.contract import Aggregation
 from strategies.federated.federation import Federation
 from strategies.federated.table import AGGREGATIONS
 from strategies.grids.in_process import InProcess
-from tests.strategies.learnings import Recorder, balanced_accuracy, gaussian_windows, ignore, learning
+from tests.strategies.learnings import Recorder, balanced_accuracy, draws, gaussian_windows, ignore, learning
 
 
 @dataclass(frozen=True)
@@ -194,10 +192,6 @@ def test_two_fits_agree_to_the_bit_whatever_ran_before_and_leave_no_trace(name: 
     with seeded("two"):
         np.testing.assert_array_equal(said(of(name, rounds=3).fit(problem(), ignore), COHORT), first)
         assert draws() == before
-
-
-def draws() -> tuple[Any, ...]:
-    return random.random(), np.random.random(), torch.rand(()).item()
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.as_fedavg is not None])
