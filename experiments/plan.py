@@ -138,16 +138,14 @@ class Plan:
 
     @staticmethod
     def _distinct(made: Iterable[Configuration]) -> Iterator[Configuration]:
-        met: dict[str, str] = {}
+        met: dict[str, Configuration] = {}
         for configuration in made:
             # Cells are told by what determines them, so what might be chosen may not stand elsewhere either.
-            for content in _contents(configuration):
-                if content in met:
-                    raise StudyError(
-                        f"configurations: {met[content]!r} and {configuration.label!r} are the same in all that "
-                        f"determines their numbers; remove one."
-                    )
-                met[content] = configuration.label
+            mine = _contents(configuration)
+            shared = [content for content in mine if content in met]
+            if shared:
+                raise StudyError(f"configurations: {_overlap(met[shared[0]], configuration)}.")
+            met |= dict.fromkeys(mine, configuration)
             yield configuration
 
     def _refuse_unused(self) -> None:
@@ -433,10 +431,23 @@ def _place(metric: str) -> str:
     return locate(metric, METRICS, "metric")
 
 
-def _contents(configuration: Configuration) -> list[str]:
-    """Digest of what tells its numbers from another's in the same study; where it may become several, of each."""
-    possible = configuration.candidates.values() or [configuration]
-    return [digest([one.strategy, one.representation, one.quality]) for one in possible]
+def _contents(configuration: Configuration) -> dict[str, str]:
+    """Digests of what tells its numbers from another's in the same study, with what would be chosen to become so."""
+    possible = configuration.candidates or {"": configuration}
+    return {digest([one.strategy, one.representation, one.quality]): told for told, one in possible.items()}
+
+
+def _overlap(one: Configuration, other: Configuration) -> str:
+    """Why two configurations of which some contents are the same cannot stand in one study, and what to do."""
+    if not (one.candidates or other.candidates):
+        return f"{one.label!r} and {other.label!r} are the same in all that determines their numbers; remove one"
+    choosing, beside = (one, other) if one.candidates else (other, one)
+    also = _contents(beside)
+    values = " and ".join(told for content, told in _contents(choosing).items() if content in also)
+    return (
+        f"{choosing.label!r} may choose {values}, which {beside.label!r} {'may too' if beside.candidates else 'has'}: "
+        f"what is computed belongs to one configuration; give each other values"
+    )
 
 
 def _metrics(primary: str, level: Level) -> Mapping[Level, Mapping[str, Metric]]:

@@ -275,6 +275,36 @@ def test_what_is_wrong_is_told_before_anything_runs(tmp_path: Path, change: dict
         plan(tmp_path, **change)
 
 
+def penalty(strength: object, **more: object) -> dict[str, Any]:
+    return {"strategy": {"name": "mas", "strength": strength, **more}}
+
+
+ASIDE: dict[str, Any] = {
+    "dataset": {"name": "simulated", "subjects": 6},
+    "protocol": {"name": "stream", "held_out": 1, "choosing_subjects": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"a": penalty({"choose": [1, 10]}), "b": penalty(1)}, "'a' may choose strength=1, which 'b' has: "),
+        ({"b": penalty(10.0), "a": penalty({"choose": [1, 10]})}, "'a' may choose strength=10, which 'b' has: "),
+        (
+            {"a": penalty({"choose": [1, 10, 2]}), "b": penalty({"choose": [2, 3, 10]})},
+            "'a' may choose strength=10 and strength=2, which 'b' may too: ",
+        ),
+    ],
+)
+def test_a_value_that_may_be_chosen_and_stands_elsewhere_is_named(
+    tmp_path: Path, entries: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(StudyError, match=f"configurations: {words}.* one configuration; give each other values"):
+        plan(tmp_path, configurations=entries, **ASIDE)
+    apart = {"a": penalty({"choose": [1, 10]}), "b": penalty({"choose": [1, 10]}, accumulation="max"), "c": penalty(2)}
+    assert len(plan(tmp_path, configurations=apart, **ASIDE).open) == 2
+
+
 def test_missing_data_names_the_publisher_the_licence_the_citation_and_the_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError) as told:
         plan(tmp_path, dataset="eegmat")
