@@ -52,12 +52,17 @@ def candidates(choice: Choice, where: str) -> dict[str, Choice]:
     Raises
     ------
     StudyError
-        There is nothing to choose from.
+        There is nothing to choose from, or the same twice.
     """
     open_values = {key: value[CHOOSE] for key, value in choice.values.items() if is_open(value)}
     for key, values in open_values.items():
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise StudyError(f"{where}.{key}.{CHOOSE}: expected a list of values to choose from, found {values!r}.")
+        if len(values) == 1:
+            raise StudyError(f"{where}.{key}.{CHOOSE}: there is one value, so nothing to choose: {key}: {values[0]}.")
+        repeated = [value for place, value in enumerate(values) if value in values[:place]]
+        if repeated:
+            raise StudyError(f"{where}.{key}.{CHOOSE}: {repeated[0]!r} stands twice.")
     if not open_values:
         return {}
     filled = [dict(zip(open_values, values, strict=True)) for values in itertools.product(*open_values.values())]

@@ -138,11 +138,11 @@ def test_orders_of_subjects_are_paired_over_folds_and_seeds(tmp_path: Path) -> N
 
 def test_more_orders_than_the_people_of_a_fold_have_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
     stream = {"name": "stream", "held_out": 1, "choosing_subjects": 2, "choosing_orders": 5}
-    entries = {"tuned": {"strategy": {"name": "mas", "strength": {"choose": [1]}}}}
+    entries = {"tuned": {"strategy": {"name": "mas", "strength": {"choose": [1, 2]}}}}
     values = {"dataset": {"name": "simulated", "subjects": 6}, "protocol": stream, "configurations": entries}
     made = plan(tmp_path, orders=6, **values)
     assert len({cell.stream for cell in made.cells()}) == 6
-    assert [len(cells) for of in made.choosing().values() for cells in of.values()] == [2], "two people have two orders"
+    assert [len(cells) for of in made.choosing().values() for cells in of.values()] == [2, 2], "all there are"
     with pytest.raises(DataError, match="3 subjects to learn from, .* in 6 orders, and order number 7 is asked for"):
         plan(tmp_path, orders=7, **values)
 
