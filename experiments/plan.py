@@ -99,6 +99,7 @@ class Plan:
         self.configurations = self._with_controls()
         self.choices: tuple[Chosen, ...] = ()
         self._refuse_unchoosable()
+        self._refuse_more_orders()
         self._refuse_unused()
         self._refuse_timeless()
         self.reference = self._reference()
@@ -186,6 +187,20 @@ class Plan:
                     f"configurations: {one.label} leaves a value open, which only strategies that meet subjects in "
                     f"sequence, and need no windows of the scored people, can: give a value."
                 )
+
+    def _refuse_more_orders(self) -> None:
+        """Refuse to choose in more orders than there are, where the study says in how many.
+
+        Where it says nothing, the people who are set aside may have fewer than are usual, and are met in all of them.
+        """
+        fold = self.protocol.choosing(self.subjects)
+        asked = self.protocol.choosing_orders if "choosing_orders" in self.study.protocol.values else 0
+        if fold is not None and asked > fold.orders:
+            raise StudyError(
+                f"protocol.choosing_orders: {asked} orders are asked for, and {len(fold.learners)} people who are set "
+                f"aside can be met in {fold.orders}: {fold.orders} is the largest possible number. Lower it, or raise "
+                f"protocol.choosing_subjects."
+            )
 
     @property
     def open(self) -> tuple[Configuration, ...]:

@@ -137,7 +137,7 @@ def test_orders_of_subjects_are_paired_over_folds_and_seeds(tmp_path: Path) -> N
 
 
 def test_more_orders_than_the_people_of_a_fold_have_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
-    stream = {"name": "stream", "held_out": 1, "choosing_subjects": 2, "choosing_orders": 5}
+    stream = {"name": "stream", "held_out": 1, "choosing_subjects": 2}
     entries = {"tuned": {"strategy": {"name": "mas", "strength": {"choose": [1, 2]}}}}
     values = {"dataset": {"name": "simulated", "subjects": 6}, "protocol": stream, "configurations": entries}
     made = plan(tmp_path, orders=6, **values)
@@ -145,6 +145,18 @@ def test_more_orders_than_the_people_of_a_fold_have_are_refused_before_anything_
     assert [len(cells) for of in made.choosing().values() for cells in of.values()] == [2, 2], "all there are"
     with pytest.raises(DataError, match="3 subjects to learn from, .* in 6 orders, and order number 7 is asked for"):
         plan(tmp_path, orders=7, **values)
+
+
+def test_more_orders_to_choose_in_than_the_people_aside_have_are_refused(tmp_path: Path) -> None:
+    def orders_of(asked: int) -> set[int]:
+        protocol = {**ASIDE["protocol"], "choosing_subjects": 3, "choosing_orders": asked}
+        made = plan(tmp_path, **{**ASIDE, "protocol": protocol}, configurations={"a": penalty({"choose": [1, 2]})})
+        return {len(cells) for of in made.choosing().values() for cells in of.values()}
+
+    assert orders_of(6) == {6}
+    words = r"protocol\.choosing_orders: 7 orders .* 3 people .* in 6: 6 is the largest possible number"
+    with pytest.raises(StudyError, match=words):
+        orders_of(7)
 
 
 def test_adding_configurations_seeds_or_a_question_keeps_finished_cells(tmp_path: Path) -> None:
