@@ -79,6 +79,36 @@ def is_open(value: Any) -> bool:
     return isinstance(value, Mapping) and set(value) == {CHOOSE}
 
 
+def hint(values: Mapping[str, Any], refused: str, may_choose: bool) -> str:
+    """How several values of a strategy are asked for, where one that was refused looks as if they were meant.
+
+    Parameters
+    ----------
+    values : mapping
+        Of the strategy, as the study has them.
+    refused : str
+        Name of the value that was refused.
+    may_choose : bool
+        Whether values of it can be left open.
+
+    Returns
+    -------
+    str
+        A sentence; empty where nothing of the kind was meant, or can be.
+    """
+    value = values.get(refused)
+    if isinstance(value, Mapping):
+        offered = next(iter(value.values()), None) if len(value) == 1 else None
+        told = offered if isinstance(offered, list) else "[...]"
+        return f"Values to choose from are written {refused}: {{{CHOOSE}: {told}}}." if may_choose else ""
+    if isinstance(value, list):
+        each = "To compare several, give strategy as a list, with an entry for each."
+        left_open = f" To have one of them chosen, write {refused}: {{{CHOOSE}: {value}}}."
+        return each + left_open * may_choose
+    missing = refused not in values and may_choose
+    return f"To have one of several chosen, write {refused}: {{{CHOOSE}: [...]}}." if missing else ""
+
+
 def choose(
     configuration: str,
     cells: Mapping[str, Sequence[str]],
