@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -249,6 +250,25 @@ def test_a_new_study_runs_as_it_is_written_and_never_overwrites(
     assert called(monkeypatch, "plan", "mine.yaml") == 0
     assert "lda/training" in capsys.readouterr().out
     assert called(monkeypatch, "new", "mine") == cli.BAD_INPUT
+
+
+def test_what_the_comments_of_a_new_study_offer_for_streams_can_be_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called(monkeypatch, "new", "mine") == 0
+    text = (tmp_path / "mine.yaml").read_text()
+    text, stream = re.subn(r"^protocol: .*\n(# .*\n)#   (protocol: .*\n)", r"\1\2", text, flags=re.MULTILINE)
+    text, configurations = re.subn(r"^  # (sequential|penalty|bounds):", r"  \1:", text, flags=re.MULTILINE)
+    text, across = re.subn(r"^# (across:|  easy:.*|  hard:.*)$", r"\1", text, flags=re.MULTILINE)
+    assert (stream, configurations, across) == (1, 3, 3)
+    (tmp_path / "mine.yaml").write_text(text)
+    capsys.readouterr()
+    assert called(monkeypatch, "plan", "mine.yaml") == 0
+    out = capsys.readouterr().out
+    assert "mine.easy" in out
+    assert "mine.hard" in out
+    assert "6 streams of 2 people who are set aside" in out
 
 
 def test_the_data_sets_are_listed_with_licence_and_whether_they_are_here(
