@@ -176,7 +176,7 @@ def test_the_entry_point_switches_telemetry_off_and_leaves_the_users_word(monkey
         (["run", "demo", "--set", "seed=3"], "seed: no such key"),
         (["run", "demo", "--set", "configurations.lda.strategy=ldaa"], "Did you mean 'lda'"),
         (["plan", "eegmat", "--data", "/no/such/folder"], "physionet"),
-        (["show", "demo", "--results", "/no/such/folder"], "run the study first"),
+        (["show", "demo", "--results", "/no/such/folder"], "run the study first (unseen run STUDY)"),
         (["run", "demo", "--results", "/dev/null/results"], "Cannot write results"),
         (["run", "demo", "--set", "dataset.subjects=1"], "nobody to learn from"),
         (["run", "demo", "--set", "windows.length_s=600"], "a window of 600 s is longer than"),

@@ -131,7 +131,7 @@ def test_a_whole_study_has_all_sections_tables_and_figures(document: Document):
         (
             "Data: made up.",
             "Windows of 4 s every 4 s.",
-            "Made from the results of small alone; `unseen show small` tells its table.",
+            "Made from the results of small alone; its table: unseen show small",
         )
     )
 
@@ -332,6 +332,13 @@ def test_failed_cells_missing_ones_and_undefined_scores_are_told_with_their_caus
     scores = table_of(document, "windows: scores")
     assert scores.rows[-1][:3] == ("ewc", "", "-")
     assert "blocks of trials, where a class has too few of them (2 subjects)" in text_of(document)
+
+
+@pytest.mark.usefixtures("no_images")
+def test_the_command_of_the_table_is_named_without_marks_of_code(tmp_path: Path):
+    told = page([study_of(tmp_path, cells_of(("replay",), orders=1, seeds=1))], "small").markdown("figures")
+    assert "its table: unseen show small" in told
+    assert r"\`" not in told
 
 
 @pytest.mark.usefixtures("no_images")
