@@ -17,6 +17,25 @@ class SignalError(DataError):
     """Signals of a subject are unusable and the study says that this must stop it."""
 
 
+class ValuesError(StudyError):
+    """Values of a part are of the wrong kind, or missing.
+
+    Parameters
+    ----------
+    message : str
+        What is wrong.
+    names : tuple of str
+        Of these values.
+    """
+
+    def __init__(self, message: str, names: tuple[str, ...]) -> None:
+        super().__init__(message, names)
+        self.names = names
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class LearningError(UnseenError):
     """A strategy cannot learn from what it was given, or its training diverged."""
 

@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from benchmarks.errors import StudyError
+from benchmarks.errors import StudyError, ValuesError
 
 Table = Mapping[str, str]
 """From a part's name to where it lives, as ``package.module:Name``: nothing is imported until it is asked for."""
@@ -111,7 +111,8 @@ def build(part: Any, given: Mapping[str, Any], values: Mapping[str, Any], where:
     Raises
     ------
     StudyError
-        A key that the part does not take, a missing one, or a value of the wrong type or range.
+        A key that the part does not take, a missing one, or a value of the wrong type or range; of the last two it is a
+        `ValuesError`, which names them.
     """
     parameters = inspect.signature(part).parameters
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -122,7 +123,7 @@ def build(part: Any, given: Mapping[str, Any], values: Mapping[str, Any], where:
     # A dataclass may inherit fields, whose annotations can only be read where they were written.
     typed = part.__init__ if inspect.isclass(part) and not is_dataclass(part) else part
     hints = get_type_hints(typed, include_extras=True)
-    checked = {key: _check(value, hints.get(key, Any), f"{where}.{key}") for key, value in values.items()}
+    checked = {key: _check(value, hints.get(key, Any), where, key) for key, value in values.items()}
     handed = {key: value for key, value in given.items() if key in parameters}
     missing = [
         name
@@ -131,22 +132,22 @@ def build(part: Any, given: Mapping[str, Any], values: Mapping[str, Any], where:
         if name not in checked and name not in handed
     ]
     if missing:
-        raise StudyError(f"{where}: {', '.join(missing)} must be given.")
+        raise ValuesError(f"{where}: {', '.join(missing)} must be given.", tuple(missing))
     try:
         return part(**handed, **checked)
     except (ValueError, StudyError) as error:
         raise StudyError(f"{where}: {error}") from error
 
 
-def _check(value: Any, hint: Any, where: str) -> Any:
+def _check(value: Any, hint: Any, where: str, key: str) -> Any:
     try:
         return TypeAdapter(hint, config=_CONFIG).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join([where, *map(str, first["loc"])])
-        raise StudyError(f"{place}: {first['msg'].lower()}, found {first['input']!r}.") from error
+        place = ".".join([where, key, *map(str, first["loc"])])
+        raise ValuesError(f"{place}: {first['msg'].lower()}, found {first['input']!r}.", (key,)) from error
     except StudyError as error:
-        raise StudyError(f"{where}: {error}") from error
+        raise StudyError(f"{where}.{key}: {error}") from error
 
 
 _CONFIG = ConfigDict(arbitrary_types_allowed=True)

@@ -52,12 +52,17 @@ def candidates(choice: Choice, where: str) -> dict[str, Choice]:
     Raises
     ------
     StudyError
-        There is nothing to choose from.
+        There is nothing to choose from, or the same twice.
     """
     open_values = {key: value[CHOOSE] for key, value in choice.values.items() if is_open(value)}
     for key, values in open_values.items():
         if not isinstance(values, Sequence) or isinstance(values, str) or not values:
             raise StudyError(f"{where}.{key}.{CHOOSE}: expected a list of values to choose from, found {values!r}.")
+        if len(values) == 1:
+            raise StudyError(f"{where}.{key}.{CHOOSE}: there is one value, so nothing to choose: {key}: {values[0]}.")
+        repeated = [value for place, value in enumerate(values) if value in values[:place]]
+        if repeated:
+            raise StudyError(f"{where}.{key}.{CHOOSE}: {repeated[0]!r} stands twice.")
     if not open_values:
         return {}
     filled = [dict(zip(open_values, values, strict=True)) for values in itertools.product(*open_values.values())]
@@ -72,6 +77,36 @@ def candidates(choice: Choice, where: str) -> dict[str, Choice]:
 def is_open(value: Any) -> bool:
     """Whether a value of a study is left to be chosen."""
     return isinstance(value, Mapping) and set(value) == {CHOOSE}
+
+
+def hint(values: Mapping[str, Any], refused: str, may_choose: bool) -> str:
+    """How several values of a strategy are asked for, where one that was refused looks as if they were meant.
+
+    Parameters
+    ----------
+    values : mapping
+        Of the strategy, as the study has them.
+    refused : str
+        Name of the value that was refused.
+    may_choose : bool
+        Whether values of it can be left open.
+
+    Returns
+    -------
+    str
+        A sentence; empty where nothing of the kind was meant, or can be.
+    """
+    value = values.get(refused)
+    if isinstance(value, Mapping):
+        offered = next(iter(value.values()), None) if len(value) == 1 else None
+        told = offered if isinstance(offered, list) else "[...]"
+        return f"Values to choose from are written {refused}: {{{CHOOSE}: {told}}}." if may_choose else ""
+    if isinstance(value, list):
+        each = "To compare several, give strategy as a list, with an entry for each."
+        left_open = f" To have one of them chosen, write {refused}: {{{CHOOSE}: {value}}}."
+        return each + left_open * may_choose
+    missing = refused not in values and may_choose
+    return f"To have one of several chosen, write {refused}: {{{CHOOSE}: [...]}}." if missing else ""
 
 
 def choose(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmarks.errors import LearningError, StudyError
+from benchmarks.errors import LearningError, StudyError, ValuesError
 from benchmarks.normalization import NORMALIZATIONS
 from benchmarks.parts import Table, build, find
 from benchmarks.quality import Treatment
@@ -19,7 +19,7 @@ from benchmarks.representations.table import REPRESENTATIONS
 from clients.encoders.table import ENCODERS
 from clients.objectives.table import OBJECTIVES
 from clients.training import Training
-from experiments.choosing import candidates
+from experiments.choosing import candidates, hint
 from experiments.study import DEFAULT_PARTS, Choice, ConfigurationChoice, Study
 from strategies.contract import Strategy, check_geometry
 from strategies.federated.table import AGGREGATIONS
@@ -202,7 +202,7 @@ def _expanded(
         made = {
             told: Configuration(
                 label=f"{label} {told}" if filled else label,
-                strategy=build(part, built, one.values, f"{where}.strategy"),
+                strategy=_strategy(part, built, one, f"{where}.strategy"),
                 representation=made_of,
                 quality=entry.quality or study.quality or "drop",
                 choices={**choices, "strategy": one},
@@ -216,6 +216,17 @@ def _expanded(
             yield first
         else:
             yield replace(first, label=label, choices={**choices, "strategy": strategy}, candidates=made)
+
+
+def _strategy(part: type[Strategy], built: Mapping[str, Any], choice: Choice, where: str) -> Strategy:
+    """The strategy; where a value is refused for which several may have been meant, the message says how to ask."""
+    try:
+        made: Strategy = build(part, built, choice.values, where)
+    except ValuesError as error:
+        may_choose = part.sequential and not part.needs_target
+        hints = [hint(choice.values, name, may_choose) for name in error.names]
+        raise StudyError(" ".join(filter(None, [str(error), *hints]))) from error
+    return made
 
 
 def _alternatives(study: Study, entry: ConfigurationChoice, field: str, default: str) -> tuple[Choice, ...]:

@@ -107,6 +107,7 @@ class Plan:
         self.configurations = self._with_controls()
         self.choices: tuple[Chosen, ...] = ()
         self._refuse_unchoosable()
+        self._refuse_more_orders()
         self._refuse_unused()
         self._refuse_timeless()
         self.reference = self._reference()
@@ -146,16 +147,14 @@ class Plan:
 
     @staticmethod
     def _distinct(made: Iterable[Configuration]) -> Iterator[Configuration]:
-        met: dict[str, str] = {}
+        met: dict[str, Configuration] = {}
         for configuration in made:
             # Cells are told by what determines them, so what might be chosen may not stand elsewhere either.
-            for content in _contents(configuration):
-                if content in met:
-                    raise StudyError(
-                        f"configurations: {met[content]!r} and {configuration.label!r} are the same in all that "
-                        f"determines their numbers; remove one."
-                    )
-                met[content] = configuration.label
+            mine = _contents(configuration)
+            shared = [content for content in mine if content in met]
+            if shared:
+                raise StudyError(f"configurations: {_overlap(met[shared[0]], configuration)}.")
+            met |= dict.fromkeys(mine, configuration)
             yield configuration
 
     def _refuse_unused(self) -> None:
@@ -196,6 +195,20 @@ class Plan:
                     f"configurations: {one.label} leaves a value open, which only strategies that meet subjects in "
                     f"sequence, and need no windows of the scored people, can: give a value."
                 )
+
+    def _refuse_more_orders(self) -> None:
+        """Refuse to choose in more orders than there are, where the study says in how many.
+
+        Where it says nothing, the people who are set aside may have fewer than are usual, and are met in all of them.
+        """
+        fold = self.protocol.choosing(self.subjects)
+        asked = self.protocol.choosing_orders if "choosing_orders" in self.study.protocol.values else 0
+        if fold is not None and asked > fold.orders:
+            raise StudyError(
+                f"protocol.choosing_orders: {asked} orders are asked for, and {len(fold.learners)} people who are set "
+                f"aside can be met in {fold.orders}: {fold.orders} is the largest possible number. Lower it, or raise "
+                f"protocol.choosing_subjects."
+            )
 
     @property
     def open(self) -> tuple[Configuration, ...]:
@@ -462,10 +475,23 @@ def _place(metric: str) -> str:
     return locate(metric, METRICS, "metric")
 
 
-def _contents(configuration: Configuration) -> list[str]:
-    """Digest of what tells its numbers from another's in the same study; where it may become several, of each."""
-    possible = configuration.candidates.values() or [configuration]
-    return [digest([one.strategy, one.representation, one.quality]) for one in possible]
+def _contents(configuration: Configuration) -> dict[str, str]:
+    """Digests of what tells its numbers from another's in the same study, with what would be chosen to become so."""
+    possible = configuration.candidates or {"": configuration}
+    return {digest([one.strategy, one.representation, one.quality]): told for told, one in possible.items()}
+
+
+def _overlap(one: Configuration, other: Configuration) -> str:
+    """Why two configurations of which some contents are the same cannot stand in one study, and what to do."""
+    if not (one.candidates or other.candidates):
+        return f"{one.label!r} and {other.label!r} are the same in all that determines their numbers; remove one"
+    choosing, beside = (one, other) if one.candidates else (other, one)
+    also = _contents(beside)
+    values = " and ".join(told for content, told in _contents(choosing).items() if content in also)
+    return (
+        f"{choosing.label!r} may choose {values}, which {beside.label!r} {'may too' if beside.candidates else 'has'}: "
+        f"what is computed belongs to one configuration; give each other values"
+    )
 
 
 def _metrics(primary: str, level: Level) -> Mapping[Level, Mapping[str, Metric]]:

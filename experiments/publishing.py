@@ -48,7 +48,7 @@ def publish(study: str, folders: Folders, tracking_uri: str) -> str:
         header, planned = results.header(), results.planned()
         missing = len(planned) - len(results.cells(planned))
         if missing == len(planned):
-            raise ResultsError(f"{path} has no finished cell of {study}: run the study first.")
+            raise ResultsError(f"{path} has no finished cell of {study}: run the study first (unseen run STUDY).")
         # MLflow takes seconds to import: an error of the results is told before.
         from experiments.tracking import Tracker
 

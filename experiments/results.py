@@ -110,7 +110,9 @@ class Results:
             if writable:
                 path.parent.mkdir(parents=True, exist_ok=True)
             elif not path.is_file():
-                raise ResultsError(f"No results at {path}: run the study first, or name its folder with --results.")
+                raise ResultsError(
+                    f"No results at {path}: run the study first (unseen run STUDY), or name its folder with --results."
+                )
             mode = "rwc" if writable else "ro"
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=30)
             self._db.execute("PRAGMA foreign_keys = ON")
@@ -262,7 +264,7 @@ class Results:
         with self._reading() as db:
             found = db.execute("SELECT content FROM header").fetchone()
         if found is None:
-            raise ResultsError(f"{self.path} holds no study yet: run it first.")
+            raise ResultsError(f"{self.path} holds no study yet: run it first (unseen run STUDY).")
         header: Header = TypeAdapter(Header).validate_json(found[0])
         return header
 

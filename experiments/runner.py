@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -13,7 +13,7 @@ from benchmarks.cache import Cache
 from benchmarks.cohort import Cohort, build_cohort
 from benchmarks.digest import digest
 from benchmarks.errors import DataError
-from benchmarks.protocols.within_subject import in_three
+from benchmarks.protocols.within_subject import SplitError, in_three
 from experiments.cell import Job
 from experiments.configuration import Configuration
 from experiments.folders import Folders
@@ -153,19 +153,25 @@ def _refuse_unsplit(plan: Plan, cohorts: Mapping[str, Cohort]) -> None:
     Raises
     ------
     DataError
-        It tells all such people.
+        It tells all such people, and what is asked of them once.
     """
     folds = [*plan.protocol.folds(plan.subjects), plan.protocol.choosing(plan.subjects)]
     met = {subject: None for fold in folds if fold is not None and fold.tracked for subject in fold.learners}
-    told = []
+    told: dict[str, dict[str, dict[str, None]]] = {}
     for cohort in cohorts.values():
         for subject in met:
             try:
                 in_three(cohort.windows.of(subject), cohort.length_s)
-            except DataError as error:
-                told.append(str(error))
+            except SplitError as error:
+                told.setdefault(error.remedy, {}).setdefault(error.found, {})[subject] = None
     if told:
-        raise DataError("\n".join(dict.fromkeys(told)))
+        raise DataError("\n".join(line for remedy, found in told.items() for line in (*_by_reason(found), remedy)))
+
+
+def _by_reason(found: Mapping[str, Iterable[str]]) -> Iterator[str]:
+    """A line for each thing that is wrong, with all people of whom it is."""
+    for reason, people in found.items():
+        yield f"{', '.join(people)}: {reason}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ from experiments.report.clients import People
 from experiments.report.federation import Cost
 from experiments.report.scores import judged, subject_means
 from experiments.report.table import CONTROL, EQUALS_CONTROL, SEEN, Line, summarise
+from experiments.report.words import plural
 from experiments.statistics import Summary, summary
 
 Cell = Mapping[str, Any]
@@ -292,7 +293,7 @@ def _subject_run(
     kind = "seen subject" if configuration in header.seen else "held-out subject"
     tags = {"run": kind, **_tags(header, cells, scored), "fold": fold}
     tags |= {"subject": subject} if subject is not None else {}
-    tags |= {"undefined": _counted(undefined)} if undefined else {}
+    tags |= {"undefined": _counted(undefined, "score")} if undefined else {}
     return Run(
         key=json.dumps([configuration, fold, subject]),
         parent=json.dumps([configuration]),
@@ -343,7 +344,8 @@ def _tags(header: Header, cells: Sequence[Cell], scored: Mapping[str, str]) -> d
     }
     causes = Counter(cell["cause"] for cell in cells if cell["status"] == "failed")
     if causes:
-        tags["failed_cells"] = f"{causes.total()} of {len(cells)}: {_counted(causes)}"
+        told = _counted(causes, "cell")
+        tags["failed_cells"] = f"{causes.total()} of {len(cells)}: {told}"
     return tags
 
 
@@ -434,8 +436,8 @@ def _joined(values: Iterable[str]) -> str:
     return ", ".join(sorted(set(values)))
 
 
-def _counted(counts: Counter[str]) -> str:
-    return "; ".join(f"{text} ({count})" for text, count in sorted(counts.items()))
+def _counted(counts: Counter[str], noun: str) -> str:
+    return "; ".join(f"{text} (in {plural(count, noun)})" for text, count in sorted(counts.items()))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

@@ -22,6 +22,27 @@ _ROUNDING_S = 1e-6
 """Times that differ by less are the same."""
 
 
+class SplitError(DataError):
+    """Someone's windows cannot be split.
+
+    Parameters
+    ----------
+    subject : str
+        Whose.
+    found : str
+        What is wrong with them: a sentence.
+    remedy : str
+        What is asked for and what to do, in words that may hold of others too.
+    """
+
+    def __init__(self, subject: str, found: str, remedy: str) -> None:
+        super().__init__(subject, found, remedy)
+        self.subject, self.found, self.remedy = subject, found, remedy
+
+    def __str__(self) -> str:
+        return f"{self.subject}: {self.found} {self.remedy}"
+
+
 @dataclass(frozen=True, eq=False)
 class Within:
     """Windows of one subject that are learned from, validated on and scored; the ones between are none of these.
@@ -76,7 +97,7 @@ def early_and_late(windows: Windows, length_s: float | None) -> Within:
 
     Raises
     ------
-    DataError
+    SplitError
         Onsets or the length are not known, or a class has no window to learn from or to score.
     ValueError
         Windows of no subject or of several, or without labels.
@@ -124,7 +145,7 @@ def in_three(windows: Windows, length_s: float | None) -> Within:
 
     Raises
     ------
-    DataError
+    SplitError
         Onsets or the length are not known, or a class has no window to learn from, to validate on or to score: a
         metric that early stopping watches is not defined where a class is absent.
     ValueError
@@ -220,7 +241,8 @@ class _Way:
     blocks : callable
         From a trial to the masks of its windows by part, shape (3, n).
     goal, needed, instead : str
-        What is tried, what each class needs for it, and how to do without, for messages.
+        What is tried, how long a trial each class needs for it where trials are cut, and how to do without, for
+        messages.
     validates : bool
         Whether each class must have windows to validate on.
     """
@@ -246,7 +268,7 @@ _EARLY_AND_LATE = _Way(
     counts=_last_third,
     blocks=_Trial.two_blocks,
     goal="learn from a person's earlier windows and score later ones",
-    needed="three trials, or one of several windows' time",
+    needed="one of several windows' time",
     instead="do without seen people: leave out the strategies that learn from the scored person, and protocol.seen",
     validates=False,
 )
@@ -254,7 +276,7 @@ _IN_THREE = _Way(
     counts=_last_sixths,
     blocks=_Trial.three_blocks,
     goal="learn from a person's earlier windows, validate on later ones and score the last",
-    needed="three trials, or one of six windows' time (of five, where no trial ends right before it)",
+    needed="one of six windows' time (of five, where no trial ends right before it)",
     instead="take a protocol that does not follow subjects through a stream, as `protocol: {name: loso}`",
     validates=True,
 )
@@ -303,9 +325,10 @@ def _times(windows: Windows, length_s: float | None, way: _Way) -> tuple[FloatAr
         return windows.onset, length_s
     lacking = {"onset": windows.onset is None, "length_s": length_s is None}
     fields = " and ".join(f"dataset.{name}" for name, unknown in lacking.items() if unknown)
-    raise DataError(
-        f"{windows.subjects[0]}: when its windows start and how long they are must be known, so that earlier and later "
-        f"ones can be held apart. A table of features lacks {fields}: name it, or {way.instead}."
+    raise SplitError(
+        windows.subjects[0],
+        "when its windows start and how long they are must be known, so that earlier and later ones can be held apart.",
+        f"A table of features lacks {fields}: name it, or {way.instead}.",
     )
 
 
@@ -337,8 +360,22 @@ def _check_classes(
         for what, mask in parts.items():
             if not (mask & (windows.labels == label)).any():
                 told = ", ".join(f"{trial.name!r} of {trial.duration_s:g} s" for trial in mine)
-                raise DataError(
-                    f"{windows.subjects[0]}: class {label} (trials: {told}) has no window left to {what}. To "
-                    f"{way.goal}, a window's time ({mine[0].length_s:g} s) apart, each class needs {way.needed}. Make "
-                    f"windows.length_s shorter, exclude the person, or {way.instead}."
+                raise SplitError(
+                    windows.subjects[0],
+                    f"class {label} (trials: {told}) has no window left to {what}.",
+                    f"To {way.goal}, a window's time ({mine[0].length_s:g} s) apart, {_needed(of_class, way)} Make "
+                    f"windows.length_s shorter, exclude the person, or {way.instead}.",
                 )
+
+
+def _needed(of_class: Mapping[int, Sequence[_Trial]], way: _Way) -> str:
+    """What is asked of each class, and does not hold."""
+    fewest = min(of_class, key=lambda label: len(of_class[label]))
+    count = len(of_class[fewest])
+    if count < _TRIALS:
+        return f"each class needs three trials (class {fewest} has {count}), or {way.needed}."
+    # Each part had whole trials of each class before they were held apart.
+    return (
+        "windows near held-out ones are taken away, be those in another trial, and here all are near: however many "
+        "trials there are, they follow each other too closely, or are too short, for windows of that length."
+    )

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.windows import FloatArray
-from experiments.report.continual import ALPHA, COMPARED, in_pairs
+from experiments.report.continual import ALPHA, COMPARED, in_pairs, tested
 from experiments.report.diagnosed import Diagnosed
 from experiments.report.families import Entrant
 from experiments.report.stream_study import Scored
@@ -42,7 +42,8 @@ class Contrast:
     paired : Paired
         Rule less sum; of importance, the logarithm of rule over sum.
     p : float
-        p of that difference, Holm-corrected over all contrasts of the page in this measure.
+        p of that difference, Holm-corrected over all contrasts of the page in this measure; NaN where orders are too
+        few for statistics.
     """
 
     place: str
@@ -76,7 +77,7 @@ def contrasts(of: Sequence[tuple[Scored, Diagnosed]]) -> list[Contrast]:
     made = [one for scored, measured in of for one in _contrasts(scored, measured)]
     for measure in (*COMPARED, *MEASURED):
         places = [place for place, one in enumerate(made) if one.measure == measure]
-        adjusted = holm([made[place].paired.p for place in places])
+        adjusted = holm([made[place].p for place in places])
         for place, p in zip(places, adjusted, strict=True):
             made[place] = replace(made[place], p=p)
     return made
@@ -97,7 +98,7 @@ def _contrasts(scored: Scored, measured: Diagnosed) -> Iterator[Contrast]:
             continue
         for measure, (mine, plain) in _pairs(scored, measured, one.label, reference):
             paired = paired_difference(mine, plain)
-            yield Contrast(scored.group.place, one.label, reference, measure, paired, paired.p)
+            yield Contrast(scored.group.place, one.label, reference, measure, paired, tested(paired.p, paired.n))
 
 
 def _pairs(

@@ -10,7 +10,7 @@ from experiments.report.continual import ALPHA, COMPARED
 from experiments.report.continual_words import TITLES, chance_of, factor, interval, named
 from experiments.report.document import Block, Paragraph, Table
 from experiments.report.words import NOTHING, number, plural
-from experiments.statistics import minimum_p
+from experiments.statistics import MIN_SUBJECTS, minimum_p
 
 _RIGIDITY, _IMPORTANCE = MEASURED
 _NAMES = {**{key: TITLES[key] for key in COMPARED}, _RIGIDITY: "rigidity", _IMPORTANCE: "total importance"}
@@ -57,10 +57,10 @@ def _counted(of: Sequence[Contrast]) -> str:
 
 def _room(of: Sequence[Contrast]) -> str:
     """Whether so few orders could have shown anything."""
-    made, orders = (
-        len([one for one in of if one.measure == COMPARED[0] and one.paired.n]),
-        max(one.paired.n for one in of),
-    )
+    orders = max(one.paired.n for one in of)
+    if orders < MIN_SUBJECTS:
+        return f"With {plural(orders, 'order')} nothing is tested: that takes {MIN_SUBJECTS}."
+    made = len([one for one in of if one.measure == COMPARED[0] and one.paired.n >= MIN_SUBJECTS])
     least = min(1.0, made * minimum_p(orders))
     if least < ALPHA:
         return ""
@@ -96,4 +96,4 @@ def _cell(one: Contrast | None) -> str:
         if one.measure == _IMPORTANCE
         else f"{number(found.shift, signed=True)} {interval(found.low, found.high, signed=True)}"
     )
-    return f"{told}, p {chance_of(one.p)}"
+    return told if math.isnan(one.p) else f"{told}, p {chance_of(one.p)}"

@@ -12,7 +12,7 @@ from experiments.report.continual import ALPHA, SPREAD, Spread
 from experiments.report.continual_words import TITLES, factor, named, percent, told
 from experiments.report.diagnosed import CHANCE_OVERLAP, DIAGNOSTICS, NOISE, RATIOS, RELIABILITY, STEP, Diagnosed
 from experiments.report.words import amount, number, plural, were
-from experiments.statistics import Summary
+from experiments.statistics import MIN_SUBJECTS, Summary
 
 RELIABLE = 0.7
 """From which on a measurement of full length is commonly called reliable (Nunnally 1978, Psychometric Theory)."""
@@ -200,16 +200,16 @@ def stiffness_answer(of: Sequence[Diagnosed]) -> Answer:
 
 def order_answer(of: Sequence[Spread]) -> Answer:
     """F4: does the result depend on the order of subjects."""
-    told_of = [one for one in of if not math.isnan(one.components.p)]
-    known = [one for one in told_of if not one.bound]
+    told_of = [one for one in of if one.components.orders > 1 and one.components.seeds > 1]
+    known = [one for one in told_of if not one.bound and not math.isnan(one.components.p)]
     matters = [one.components.p < ALPHA for one in known]
     negative = sum(len(one.components.negative) for one in told_of)
     # The rest is a sum of squares.
     estimates = plural(2 * len(told_of), "estimate")
     if not known:
         verdict = (
-            "Not to be told: the variance is taken apart where there are two orders or more, with two seeds or more in "
-            "each."
+            f"Not to be told: a test of the orders is made where there are {MIN_SUBJECTS} or more, with two seeds or "
+            f"more in each."
         )
     else:
         shares = ", ".join(
@@ -238,7 +238,7 @@ def order_answer(of: Sequence[Spread]) -> Answer:
     )
 
 
-_NO_INTERVAL = "without an interval"
+_NO_INTERVAL = "too few orders for an interval"
 _NOISIEST = f"f1_spearman{list(NOISE)[-1]}"
 _LOUDEST = list(NOISE.values())[-1]
 

@@ -101,7 +101,7 @@ def clients(header: Header, rows: pd.DataFrame) -> list[People]:
 def render_clients(header: Header, told: Sequence[People]) -> Group:
     """The table of seen and unseen people, with what its columns mean."""
     layouts = [_table(header, told, fold) for fold in (False, True)]
-    return Group(Fitting(layouts), "", *map(Text, _footer(header)))
+    return Group(Fitting(layouts), "", *map(Text, _footer(header, told)))
 
 
 def _table(header: Header, told: Sequence[People], fold: bool) -> Table:
@@ -120,14 +120,15 @@ def _table(header: Header, told: Sequence[People], fold: bool) -> Table:
     return table
 
 
-def _footer(header: Header) -> Iterator[str]:
+def _footer(header: Header, told: Sequence[People]) -> Iterator[str]:
     yield (
         f"Clients: means over people, {header.level} level. Worst decile: mean of the worst tenth of the people, at "
         f"least one; spread: standard deviation over people."
     )
+    personal = any(one.model == "personal" for one in told)
+    models = "the model for anybody (shared)" + " and by their own (personal)" * personal
     yield (
-        "Seen people were learned from, in the first part of each trial or the first trials of each class, and are "
-        "scored on the last, by the model for anybody (shared) and by their own (personal); each is averaged over the "
-        "folds that learned from the person. These are other windows than those of unseen people, so nothing is "
-        "compared with them above."
+        f"Seen people were learned from, in the first part of each trial or the first trials of each class, and are "
+        f"scored on the last, by {models}; each is averaged over the folds that learned from the person. These are "
+        f"other windows than those of unseen people, so nothing is compared with them above."
     )

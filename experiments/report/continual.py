@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import nan
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from experiments.equivalence import Equivalence, equivalence
 from experiments.report.families import CUMULATIVE, FROM_SCRATCH, REGULARISERS, UNTRAINED, Entrant
 from experiments.report.stream_study import Scored
 from experiments.report.streams import MEASURES, by_order
-from experiments.statistics import Paired, Summary, holm, paired_difference, rounded, summary
+from experiments.statistics import MIN_SUBJECTS, Paired, Summary, holm, paired_difference, rounded, summary
 from experiments.variance import VarianceComponents, variance_components
 
 ALPHA = 0.05
@@ -59,7 +60,8 @@ class Line:
 class Spread(NamedTuple):
     """Where the variance of a configuration's measure comes from: see `variance_components`.
 
-    A bound shows what could be reached, and is no method whose dependence on the order is asked about.
+    Below `MIN_SUBJECTS` orders its p is NaN, as that of differences. A bound shows what could be reached, and is no
+    method whose dependence on the order is asked about.
     """
 
     place: str
@@ -95,9 +97,10 @@ class Comparison:
     paired : Paired
         Configuration less fine-tuning.
     p : float
-        p of that difference, Holm-corrected over all comparisons of the page in this measure and family.
+        p of that difference, Holm-corrected over all comparisons of the page in this measure and family; NaN below
+        `MIN_SUBJECTS` orders, of which the page says that there are no statistics.
     equivalence : Equivalence
-        Whether the two differ by less than the margin.
+        Whether the two differ by less than the margin; its p as that of the difference.
     left_out : int
         Runs, each an order with a seed, that only one of the two has a score of.
     people : tuple of (int, int) or None
@@ -154,7 +157,7 @@ def spreads(scored: Scored) -> list[Spread]:
             scored.group.place,
             one.label,
             key,
-            variance_components(_table(scored.cells, one.label, key)),
+            _components(_table(scored.cells, one.label, key)),
             one.strategy in _BOUNDS,
         )
         for one in scored.group.in_sequence
@@ -185,7 +188,7 @@ def comparisons(of: Sequence[Scored], margin: float = MARGIN) -> list[Comparison
     for place, one in enumerate(made):
         families.setdefault((one.measure, one.family), []).append(place)
     for places in families.values():
-        adjusted = holm([made[place].paired.p for place in places])
+        adjusted = holm([made[place].p for place in places])
         for place, p in zip(places, adjusted, strict=True):
             made[place] = replace(made[place], p=p)
     return made
@@ -202,6 +205,7 @@ def _compared(scored: Scored, margin: float) -> Iterator[Comparison]:
         for key in COMPARED:
             pairs = in_pairs(scored, one.label, reference, key)
             paired = paired_difference(pairs.mine, pairs.reference)
+            equal = equivalence(pairs.mine, pairs.reference, margin)
             yield Comparison(
                 place=scored.group.place,
                 configuration=one.label,
@@ -209,11 +213,16 @@ def _compared(scored: Scored, margin: float) -> Iterator[Comparison]:
                 measure=key,
                 family=_family(one, chosen),
                 paired=paired,
-                p=paired.p,
-                equivalence=equivalence(pairs.mine, pairs.reference, margin),
+                p=tested(paired.p, paired.n),
+                equivalence=replace(equal, p=tested(equal.p, equal.n)),
                 left_out=pairs.left_out,
                 people=_people(scored, one.label, reference, pairs.runs) if key == _OF_PEOPLE else None,
             )
+
+
+def tested(p: float, orders: int) -> float:
+    """A p value of so many orders; NaN where they are too few for statistics."""
+    return p if orders >= MIN_SUBJECTS else nan
 
 
 def in_pairs(scored: Scored, label: str, reference: str, key: str) -> Pairs:
@@ -243,6 +252,11 @@ def _family(one: Entrant, chosen: Collection[str]) -> str:
 def _values(orders: pd.DataFrame, label: str, key: str) -> FloatArray:
     values: FloatArray = orders.xs(label, level="configuration")[key].to_numpy(dtype=np.float64)
     return values
+
+
+def _components(table: FloatArray) -> VarianceComponents:
+    found = variance_components(table)
+    return replace(found, p=tested(found.p, found.orders))
 
 
 def _table(cells: pd.DataFrame, label: str, key: str) -> FloatArray:

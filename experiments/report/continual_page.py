@@ -280,7 +280,7 @@ def _notes(chapters: Sequence[Chapter]) -> Iterator[Block]:
             (
                 *header.notes,
                 *left_out * bool(header.seen),
-                f"Made from the results of {header.study} alone; `unseen show {header.study}` tells its table.",
+                f"Made from the results of {header.study} alone; its table: unseen show {header.study}",
             )
         )
 

@@ -33,6 +33,7 @@ from experiments.statistics import (
 from strategies.contract import Target
 
 SIMULATED, TRANSDUCTIVE, SEEN, CONTROL, EQUALS_CONTROL = "sim", "transductive", "seen", "control", "= control"
+PARTIAL = "partial"
 
 _WIDTH = 118
 _SECONDARY = "macro_f1"
@@ -110,7 +111,18 @@ class Line:
             *(SEEN,) * (self.target == "seen"),
             *(CONTROL,) * self.control,
             *(EQUALS_CONTROL,) * (self.to_control is not None and self.control_beatable and not self.beats_control),
+            *(f"{PARTIAL}: {self.finished} of {self.cells} cells",) * self.partial,
         )
+
+    @property
+    def finished(self) -> int:
+        """How many of its cells did not fail."""
+        return self.cells - sum(self.failed.values())
+
+    @property
+    def partial(self) -> bool:
+        """Whether some of its cells failed and others did not, so that its scores are of a part of its runs."""
+        return 0 < self.finished < self.cells
 
     @property
     def beats_control(self) -> bool:
@@ -280,7 +292,7 @@ def _numbers(line: Line, reference: str) -> tuple[str, ...]:
 def _main(line: Line) -> str:
     if line.primary.n:
         return f"{number(line.primary.mean)} [{number(line.primary.low)}, {number(line.primary.high)}]"
-    return "undefined" if line.cells > sum(line.failed.values()) else "no finished cell"
+    return "undefined" if line.finished else "no finished cell"
 
 
 def _p_text(p: float) -> str:
@@ -311,13 +323,18 @@ def _footer(header: Header, lines: Sequence[Line]) -> Iterator[str]:
     if any(line.transductive for line in lines):
         yield f"{TRANSDUCTIVE}: unlabelled windows of the scored subject were used."
     yield from _told_of_controls(lines)
+    if any(line.partial for line in lines):
+        yield (
+            f"{PARTIAL}: some of its cells failed, so its scores are of the folds, orders and seeds that did not, and "
+            f"those beside it of more."
+        )
     for line in lines:
         if line.failed:
-            yield (
-                f"{line.configuration}: {sum(line.failed.values())} of {line.cells} cells failed: {_told(line.failed)}."
-            )
+            told = _told(line.failed, "cell")
+            yield f"{line.configuration}: {sum(line.failed.values())} of {line.cells} cells failed: {told}."
         if line.undefined:
-            yield f"{line.configuration}: {sum(line.undefined.values())} undefined scores: {_told(line.undefined)}."
+            told = _told(line.undefined, "score")
+            yield f"{line.configuration}: {sum(line.undefined.values())} undefined scores: {told}."
     yield from header.notes
 
 
@@ -379,8 +396,9 @@ def _chance(header: Header, metric: str) -> str:
     return f"Chance level of {metric}: {told if chance is None else number(chance)}."
 
 
-def _told(counts: Mapping[str, int]) -> str:
-    """Reasons with their counts, the most frequent first."""
+def _told(counts: Mapping[str, int], noun: str) -> str:
+    """Reasons with what so many have them, the most frequent first."""
     frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    told = "; ".join(f"{reason.rstrip('.')} ({count})" for reason, count in islice(frequent, _SHOWN_CAUSES))
+    shown = islice(frequent, _SHOWN_CAUSES)
+    told = "; ".join(f"{reason.rstrip('.')} (in {plural(count, noun)})" for reason, count in shown)
     return told + (f"; and {len(frequent) - _SHOWN_CAUSES} more" if len(frequent) > _SHOWN_CAUSES else "")

@@ -98,7 +98,7 @@ def _made(of: Sequence[Comparison]) -> str:
 
 
 def _per_measure(of: Sequence[Comparison]) -> int:
-    """How many comparisons of a measure are corrected for at most: those that could be made."""
+    """How many comparisons of a measure there are at most: those that could be made."""
     return max(Counter(one.measure for one in of if one.paired.n).values(), default=0)
 
 
@@ -116,7 +116,12 @@ def _verdicts(of: Sequence[Comparison]) -> str:
 
 def _reach(name: str, of: Sequence[Comparison]) -> Iterator[str]:
     """What so few orders could not have shown, whatever the scores, and how far they have to agree to show it."""
-    made, sizes = _per_measure(of), sorted({one.paired.n for one in of})
+    tested = [one for one in of if one.paired.n >= MIN_SUBJECTS]
+    for few in sorted({one.paired.n for one in of} - {one.paired.n for one in tested}):
+        yield f"{name}: over {plural(few, 'order')} nothing is tested, that takes {MIN_SUBJECTS}."
+    if not tested:
+        return
+    made, sizes = _per_measure(tested), sorted({one.paired.n for one in tested})
     least = min(1.0, made * minimum_p(sizes[-1]))
     if least >= ALPHA:
         yield (
@@ -125,8 +130,6 @@ def _reach(name: str, of: Sequence[Comparison]) -> Iterator[str]:
         )
     else:
         yield from (f"{name}: {_room(orders, made)}" for orders in sizes)
-    if sizes[0] < MIN_SUBJECTS:
-        yield f"{name}: with {plural(sizes[0], 'order')} no equivalence can be shown, that takes {MIN_SUBJECTS}."
 
 
 def _room(orders: int, made: int) -> str:

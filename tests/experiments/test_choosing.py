@@ -76,14 +76,16 @@ def test_of_equals_the_first_and_of_what_diverged_in_an_order_none() -> None:
 
 
 def test_candidates_are_all_combinations_in_the_order_of_the_file() -> None:
-    open_choice = Choice(name="ewc", values={"a": {"choose": [1, 2]}, "b": 3, "c": {"choose": ["x"]}})
+    open_choice = Choice(name="ewc", values={"a": {"choose": [1, 2]}, "b": 3, "c": {"choose": ["x", "y"]}})
     found = candidates(open_choice, "here")
     assert {told: dict(choice.values) for told, choice in found.items()} == {
         "a=1, c=x": {"a": 1, "b": 3, "c": "x"},
+        "a=1, c=y": {"a": 1, "b": 3, "c": "y"},
         "a=2, c=x": {"a": 2, "b": 3, "c": "x"},
+        "a=2, c=y": {"a": 2, "b": 3, "c": "y"},
     }
     assert candidates(Choice(name="ewc", values={"b": 3}), "here") == {}
-    assert open_choice.text == "ewc(a=one of [1, 2], b=3, c=one of ['x'])"
+    assert open_choice.text == "ewc(a=one of [1, 2], b=3, c=one of ['x', 'y'])"
 
 
 # Behaviour
@@ -126,14 +128,23 @@ def test_a_study_runs_with_what_was_chosen_tells_it_and_chooses_nothing_anew(tmp
 
 
 @pytest.mark.parametrize(
+    ("values", "message"),
+    [([10], "nothing to choose: a: 10"), ([1, 2, 1], "1 stands twice"), ([1, 1.0], "1.0 stands twice")],
+)
+def test_one_value_or_the_same_twice_is_no_choice(values: list[float], message: str) -> None:
+    with pytest.raises(StudyError, match=rf"here\.a\.choose: .*{message}"):
+        candidates(Choice(name="ewc", values={"a": {"choose": values}}), "here")
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"protocol": {"name": "loso", "validation_subjects": 1}}, "sets nobody aside"),
         ({"protocol": {**STREAM, "choosing_subjects": 0}}, "sets nobody aside"),
         ({"configurations": {"x": {"strategy": {"name": "finetuning", "epochs": {"choose": []}}}}}, "values to choose"),
         ({"configurations": {"x": {"strategy": {"name": "finetuning", "epochs": {"choose": 3}}}}}, "values to choose"),
-        ({"configurations": {"x": {"strategy": {"name": "finetuning", "epochs": {"choose": [0]}}}}}, "epochs"),
-        ({"configurations": {"x": TUNED, "y": {"strategy": {"name": "finetuning", "epochs": 9}}}}, "are the same"),
+        ({"configurations": {"x": {"strategy": {"name": "finetuning", "epochs": {"choose": [0, 1]}}}}}, "found 0"),
+        ({"configurations": {"x": TUNED, "y": {"strategy": {"name": "finetuning", "epochs": 9}}}}, "may choose"),
         ({"configurations": {"x": {"strategy": {"name": "pooled", "epochs": {"choose": [1, 2]}}}}}, "in sequence"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -175,7 +176,7 @@ def test_the_entry_point_switches_telemetry_off_and_leaves_the_users_word(monkey
         (["run", "demo", "--set", "seed=3"], "seed: no such key"),
         (["run", "demo", "--set", "configurations.lda.strategy=ldaa"], "Did you mean 'lda'"),
         (["plan", "eegmat", "--data", "/no/such/folder"], "physionet"),
-        (["show", "demo", "--results", "/no/such/folder"], "run the study first"),
+        (["show", "demo", "--results", "/no/such/folder"], "run the study first (unseen run STUDY)"),
         (["run", "demo", "--results", "/dev/null/results"], "Cannot write results"),
         (["run", "demo", "--set", "dataset.subjects=1"], "nobody to learn from"),
         (["run", "demo", "--set", "windows.length_s=600"], "a window of 600 s is longer than"),
@@ -249,6 +250,25 @@ def test_a_new_study_runs_as_it_is_written_and_never_overwrites(
     assert called(monkeypatch, "plan", "mine.yaml") == 0
     assert "lda/training" in capsys.readouterr().out
     assert called(monkeypatch, "new", "mine") == cli.BAD_INPUT
+
+
+def test_what_the_comments_of_a_new_study_offer_for_streams_can_be_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called(monkeypatch, "new", "mine") == 0
+    text = (tmp_path / "mine.yaml").read_text()
+    text, stream = re.subn(r"^protocol: .*\n(# .*\n)#   (protocol: .*\n)", r"\1\2", text, flags=re.MULTILINE)
+    text, configurations = re.subn(r"^  # (sequential|penalty|bounds):", r"  \1:", text, flags=re.MULTILINE)
+    text, across = re.subn(r"^# (across:|  easy:.*|  hard:.*)$", r"\1", text, flags=re.MULTILINE)
+    assert (stream, configurations, across) == (1, 3, 3)
+    (tmp_path / "mine.yaml").write_text(text)
+    capsys.readouterr()
+    assert called(monkeypatch, "plan", "mine.yaml") == 0
+    out = capsys.readouterr().out
+    assert "mine.easy" in out
+    assert "mine.hard" in out
+    assert "6 streams of 2 people who are set aside" in out
 
 
 def test_the_data_sets_are_listed_with_licence_and_whether_they_are_here(
@@ -390,6 +410,7 @@ def test_a_newcomers_table_with_a_strategy_that_fails_and_a_server_that_does_not
                   "--tracking-uri", "http://127.0.0.1:1")  # fmt: skip
     assert done.returncode == cli.CELLS_FAILED, done.stderr
     assert "7 cells failed" in done.stderr
+    assert "What cannot be learned, or diverged, fails until the study is changed." in done.stderr
     assert "MLflow is behind" in done.stderr
     assert "Traceback" not in done.stderr
     rows_kept = numbers(folder / "results" / "mine.sqlite")

@@ -178,6 +178,32 @@ class Curious(FedAvg):
 
 
 @pytest.mark.parametrize(
+    ("strategy", "words"),
+    [
+        (
+            {"name": "ewc", "strength": [1, 10]},
+            r"strategy\.strength: .*valid number, found \[1, 10\]\. To compare several, give strategy as a list, "
+            r"with an entry for each\. To have one of them chosen, write strength: \{choose: \[1, 10\]\}\.$",
+        ),
+        (
+            {"name": "ewc", "strength": {"chose": [1, 10]}},
+            r"found \{'chose': \[1, 10\]\}\. Values to choose from are written strength: \{choose: \[1, 10\]\}\.$",
+        ),
+        ({"name": "mas", "strength": {"choose": [1, 2], "of": 3}}, r"are written strength: \{choose: \[\.\.\.\]\}\.$"),
+        ("si", r"strategy: strength must be given\. To have one of several chosen, write strength: \{choose: \[\.\.\."),
+        ({"name": "pooled", "epochs": [1, 2]}, r"found \[1, 2\]\. To compare several, .* with an entry for each\.$"),
+        ({"name": "pooled", "epochs": {"a": 1}}, r"found \{'a': 1\}\.$"),
+        ("federated", r"strategy: rounds must be given\.$"),
+        ({"name": "ewc", "strength": -1}, r"strength: .*, found -1\.$"),
+        ({"name": "ewc", "strenth": [1, 2]}, r"strenth: no such key.* Did you mean 'strength'\?$"),
+    ],
+)
+def test_where_several_values_may_have_been_meant_the_message_says_how_to_ask(strategy: object, words: str) -> None:
+    with pytest.raises(StudyError, match=words):
+        made({"c": {"strategy": strategy}})
+
+
+@pytest.mark.parametrize(
     ("entry", "words"),
     [
         ({"strategy": "ldaa"}, "Unknown strategy 'ldaa'. Legal: .*lda.*Did you mean 'lda'"),

@@ -195,14 +195,26 @@ def test_orders_of_subjects_are_paired_over_folds_and_seeds(tmp_path: Path) -> N
 
 
 def test_more_orders_than_the_people_of_a_fold_have_are_refused_before_anything_is_computed(tmp_path: Path) -> None:
-    stream = {"name": "stream", "held_out": 1, "choosing_subjects": 2, "choosing_orders": 5}
-    entries = {"tuned": {"strategy": {"name": "mas", "strength": {"choose": [1]}}}}
+    stream = {"name": "stream", "held_out": 1, "choosing_subjects": 2}
+    entries = {"tuned": {"strategy": {"name": "mas", "strength": {"choose": [1, 2]}}}}
     values = {"dataset": {"name": "simulated", "subjects": 6}, "protocol": stream, "configurations": entries}
     made = plan(tmp_path, orders=6, **values)
     assert len({cell.stream for cell in made.cells()}) == 6
-    assert [len(cells) for of in made.choosing().values() for cells in of.values()] == [2], "two people have two orders"
+    assert [len(cells) for of in made.choosing().values() for cells in of.values()] == [2, 2], "all there are"
     with pytest.raises(DataError, match="3 subjects to learn from, .* in 6 orders, and order number 7 is asked for"):
         plan(tmp_path, orders=7, **values)
+
+
+def test_more_orders_to_choose_in_than_the_people_aside_have_are_refused(tmp_path: Path) -> None:
+    def orders_of(asked: int) -> set[int]:
+        protocol = {**ASIDE["protocol"], "choosing_subjects": 3, "choosing_orders": asked}
+        made = plan(tmp_path, **{**ASIDE, "protocol": protocol}, configurations={"a": penalty({"choose": [1, 2]})})
+        return {len(cells) for of in made.choosing().values() for cells in of.values()}
+
+    assert orders_of(6) == {6}
+    words = r"protocol\.choosing_orders: 7 orders .* 3 people .* in 6: 6 is the largest possible number"
+    with pytest.raises(StudyError, match=words):
+        orders_of(7)
 
 
 def test_adding_configurations_seeds_or_a_question_keeps_finished_cells(tmp_path: Path) -> None:
@@ -331,6 +343,36 @@ def test_a_table_of_features_brings_its_own_windows(tmp_path: Path) -> None:
 def test_what_is_wrong_is_told_before_anything_runs(tmp_path: Path, change: dict[str, Any], words: str) -> None:
     with pytest.raises(UnseenError, match=words):
         plan(tmp_path, **change)
+
+
+def penalty(strength: object, **more: object) -> dict[str, Any]:
+    return {"strategy": {"name": "mas", "strength": strength, **more}}
+
+
+ASIDE: dict[str, Any] = {
+    "dataset": {"name": "simulated", "subjects": 6},
+    "protocol": {"name": "stream", "held_out": 1, "choosing_subjects": 2},
+}
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"a": penalty({"choose": [1, 10]}), "b": penalty(1)}, "'a' may choose strength=1, which 'b' has: "),
+        ({"b": penalty(10.0), "a": penalty({"choose": [1, 10]})}, "'a' may choose strength=10, which 'b' has: "),
+        (
+            {"a": penalty({"choose": [1, 10, 2]}), "b": penalty({"choose": [2, 3, 10]})},
+            "'a' may choose strength=10 and strength=2, which 'b' may too: ",
+        ),
+    ],
+)
+def test_a_value_that_may_be_chosen_and_stands_elsewhere_is_named(
+    tmp_path: Path, entries: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(StudyError, match=f"configurations: {words}.* one configuration; give each other values"):
+        plan(tmp_path, configurations=entries, **ASIDE)
+    apart = {"a": penalty({"choose": [1, 10]}), "b": penalty({"choose": [1, 10]}, accumulation="max"), "c": penalty(2)}
+    assert len(plan(tmp_path, configurations=apart, **ASIDE).open) == 2
 
 
 def test_missing_data_names_the_publisher_the_licence_the_citation_and_the_folder(tmp_path: Path) -> None:

@@ -240,9 +240,13 @@ def test_people_who_cannot_be_split_are_told_together_before_anything_is_compute
     short = {"dataset": {"name": "simulated", "subjects": 5, "trials": 2, "trial_s": 8}, "windows": {"length_s": 4}}
     with pytest.raises(DataError) as caught:
         ran(tmp_path, plan(tmp_path, **short, protocol=stream, configurations=entries, seeds=1))
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 4, "all who would be met, and nobody who is held out"
-    assert all("has no window left to" in line for line in lines)
+    *told, remedy = str(caught.value).splitlines()
+    assert all("has no window left to" in line for line in told)
+    names = [name for line in told for name in line.partition(": ")[0].split(", ")]
+    assert len(set(names)) == len(names) == 4, "all who would be met, and nobody who is held out"
+    assert len(told) < 4, "those of whom the same is wrong stand in one line"
+    assert "each class needs three trials" in remedy
+    assert str(caught.value).count("each class needs") == 1
     assert not clusters
     assert not list(tmp_path.rglob("*.sqlite"))
 

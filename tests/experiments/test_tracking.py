@@ -180,7 +180,7 @@ def test_an_undefined_score_is_nan_with_its_reason_counted(study, store):
     publish(study, store)
     run = runs_of(store)["lda", "S03"]
     assert math.isnan(run.data.metrics["window/balanced_accuracy"])
-    assert "window/balanced_accuracy: one class only (1)" in run.data.tags["undefined"]
+    assert "window/balanced_accuracy: one class only (in 1 score)" in run.data.tags["undefined"]
     assert runs_of(store)["lda", None].data.metrics["window/balanced_accuracy/undefined"] == 1
 
 
@@ -190,10 +190,11 @@ def test_a_fold_that_failed_is_a_failed_run_with_its_cause(study, store):
     publish(study, store)
     contents = contents_of(store)
     assert contents["lda", "S03"]["status"] == "FAILED"
-    assert contents["lda", "S03"]["tags"]["failed_cells"] == "1 of 1: LearningError: diverged (1)"
+    assert contents["lda", "S03"]["tags"]["failed_cells"] == "1 of 1: LearningError: diverged (in 1 cell)"
     assert contents["lda", "S02"]["status"] == "FINISHED"
-    assert contents["lda", "S02"]["tags"]["failed_cells"] == "1 of 2: worker died (1)"
-    assert contents["lda", None]["tags"]["failed_cells"] == "2 of 5: LearningError: diverged (1); worker died (1)"
+    assert contents["lda", "S02"]["tags"]["failed_cells"] == "1 of 2: worker died (in 1 cell)"
+    told = "2 of 5: LearningError: diverged (in 1 cell); worker died (in 1 cell)"
+    assert contents["lda", None]["tags"]["failed_cells"] == told
 
 
 def test_a_configuration_has_its_figures_and_rows_and_a_subject_has_none(study, store):

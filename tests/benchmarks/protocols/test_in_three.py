@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -17,7 +18,7 @@ from benchmarks.datasets.eegmat import Eegmat
 from benchmarks.datasets.stress_predict import StressPredict
 from benchmarks.errors import DataError
 from benchmarks.preprocessing import Preprocessing
-from benchmarks.protocols.within_subject import Within, early_and_late, in_three
+from benchmarks.protocols.within_subject import SplitError, Within, early_and_late, in_three
 from benchmarks.recipe import Recipe, WindowLength
 from benchmarks.representations.raw import RawWindows
 from benchmarks.windows import Windows, concatenate
@@ -293,8 +294,9 @@ def test_neither_names_nor_the_place_among_the_windows_move_a_split(case: tuple[
 def test_a_class_without_windows_to_validate_on_is_refused_with_what_to_do() -> None:
     windows = subject_of(Stretch(0, 0.0, 40.0), Stretch(1, 100.0, 16.0), Stretch(1, 200.0, 12.0))
     words = (
-        r"S1: class 1 \(trials: 't1' of 16 s, 't2' of 12 s\) has no window left to validate on\. .*\(4 s\) apart, .*"
-        r"six windows' time .*\. Make windows\.length_s shorter, .*protocol: \{name: loso\}"
+        r"S1: class 1 \(trials: 't1' of 16 s, 't2' of 12 s\) has no window left to validate on\. .*\(4 s\) apart, each "
+        r"class needs three trials \(class 0 has 1\), or one of six windows' time .*\. Make windows\.length_s shorter, "
+        r".*protocol: \{name: loso\}"
     )
     with pytest.raises(DataError, match=words):
         in_three(windows, 4.0)
@@ -314,8 +316,20 @@ def test_a_validating_trial_too_near_to_scored_ones_is_missed() -> None:
     # Class 1 validates on one window, right before the trial of class 0 that is scored.
     starts = [(0, 0.0, 20.0), (0, 100.0, 20.0), (1, 200.0, 20.0), (1, 300.0, 4.0), (0, 304.0, 20.0), (1, 400.0, 20.0)]
     windows = subject_of(*(Stretch(*start) for start in starts))
-    with pytest.raises(DataError, match="S1: class 1 .*'t3' of 4 s.* has no window left to validate on"):
+    with pytest.raises(DataError, match="S1: class 1 .*'t3' of 4 s.* has no window left to validate on") as caught:
         in_three(windows, 4.0)
+    # Each class has three trials, so it is not for want of trials.
+    assert "follow each other too closely, or are too short" in str(caught.value)
+    assert "needs three" not in str(caught.value)
+
+
+def test_an_error_of_somebody_is_the_same_after_a_journey_between_processes() -> None:
+    windows = subject_of(Stretch(0, 0.0, 8.0), Stretch(1, 100.0, 8.0))
+    with pytest.raises(SplitError) as caught:
+        in_three(windows, 4.0)
+    there = pickle.loads(pickle.dumps(caught.value))
+    assert (str(there), there.subject) == (str(caught.value), "S1")
+    assert str(there) == f"S1: {there.found} {there.remedy}"
 
 
 @pytest.mark.parametrize(("onset", "length_s", "lacks"), [(False, 4.0, "dataset.onset"), (True, None, "dataset.leng")])

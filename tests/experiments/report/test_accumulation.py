@@ -179,3 +179,12 @@ def test_orders_that_could_show_nothing_are_told(tmp_path: Path):
         sentence.text
     )
     assert "ACC: no difference shown in 1 of 1 (decayed)." in sentence.text
+
+
+def test_orders_that_are_too_few_for_statistics_have_no_p(tmp_path: Path):
+    scores = {"summed": TEN[:4], "decayed": shifted(0.05)[:4]}
+    sentence, table, _ = accumulation(contrasts_of(tmp_path, {"summed": SUM, "decayed": DECAY}, scores))
+    assert isinstance(sentence, Paragraph)
+    assert isinstance(table, Table)
+    assert "With 4 orders nothing is tested: that takes 5." in sentence.text
+    assert not any(", p" in cell for row in table.rows for cell in row)

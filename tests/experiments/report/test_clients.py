@@ -136,6 +136,15 @@ def test_the_label_stands_once_and_every_line_says_who_and_by_whom(study):
     ]
 
 
+def test_personal_models_are_explained_where_there_are_such(study, tmp_path):
+    assert "the model for anybody (shared) and by their own (personal);" in " ".join(text_of(study).split())
+    plain = SmallStudy(tmp_path / "plain.sqlite", header_of("stream"))
+    plain.add(cell_of("stream", "S00"), outcome(("S00", 0.25), {("S01", "shared"): 0.5}))
+    text = " ".join(text_of(plain).split())
+    assert "by the model for anybody (shared);" in text
+    assert "personal" not in text
+
+
 @pytest.mark.parametrize("width", [80, 100, 160])
 def test_nothing_is_cut_at_usual_widths(tmp_path, width):
     label = "federation/fedper(local_epochs=5)/subject_unlabelled/cross_entropy"

@@ -82,7 +82,7 @@ def test_what_meets_nobody_in_sequence_has_one_value_and_stands_last(tmp_path: P
 
 
 def test_the_spread_is_that_of_the_table_of_orders_and_seeds(tmp_path: Path):
-    table = np.array([[0.5, 0.625], [0.75, 0.875], [0.5, 1.0]])
+    table = np.array([[0.5, 0.625], [0.75, 0.875], [0.5, 1.0], [0.625, 0.75], [0.5, 0.75]])
     cells = [flat("finetuning", order, seed, score) for (order, seed), score in np.ndenumerate(table)]
     (one,) = scored(study_of(tmp_path, cells), "here")
     found = spreads(one)
@@ -91,6 +91,16 @@ def test_the_spread_is_that_of_the_table_of_orders_and_seeds(tmp_path: Path):
         ("here", "finetuning", "held_out"),
     ]
     assert [spread.components for spread in found] == [variance_components(table)] * 2
+
+
+def test_too_few_orders_have_a_spread_and_no_p(tmp_path: Path):
+    table = np.array([[0.5, 0.625], [0.75, 0.875], [0.5, 1.0], [0.625, 0.75]])
+    cells = [flat("finetuning", order, seed, score) for (order, seed), score in np.ndenumerate(table)]
+    (one,) = scored(study_of(tmp_path, cells), "here")
+    found, expected = spreads(one)[0].components, variance_components(table)
+    assert (found.shares, found.lowest, found.highest) == (expected.shares, expected.lowest, expected.highest)
+    assert math.isnan(found.p)
+    assert not math.isnan(expected.p)
 
 
 def test_bounds_are_told_apart_from_methods(tmp_path: Path):
@@ -159,6 +169,17 @@ def test_five_orders_show_no_difference_however_large(tmp_path: Path):
     found = compared([scored_of(tmp_path, {"finetuning": TEN[:5], "ewc": shifted(0.3)[:5]})])
     assert found["here", "ewc", "acc"].paired.p == 2 / 2**5
     assert {one.verdict for one in found.values()} == {INCONCLUSIVE}
+
+
+def test_four_orders_are_not_tested_and_no_other_is_corrected_for_them(tmp_path: Path):
+    few = scored_of(tmp_path, {"finetuning": TEN[:4], "ewc": shifted(0.05)[:4]}, "few")
+    many = scored_of(tmp_path, {"finetuning": TEN, "ewc": shifted(0.05)}, "many")
+    found = compared([few, many])
+    untested, tested = found["few", "ewc", "acc"], found["many", "ewc", "acc"]
+    assert math.isnan(untested.p)
+    assert math.isnan(untested.equivalence.p)
+    assert (untested.paired.n, untested.verdict) == (4, INCONCLUSIVE)
+    assert tested.p == pytest.approx(2 / 2**10)
 
 
 def test_bounds_and_fine_tuning_itself_are_compared_with_nothing(tmp_path: Path):

@@ -131,7 +131,7 @@ def test_a_whole_study_has_all_sections_tables_and_figures(document: Document):
         (
             "Data: made up.",
             "Windows of 4 s every 4 s.",
-            "Made from the results of small alone; `unseen show small` tells its table.",
+            "Made from the results of small alone; its table: unseen show small",
         )
     )
 
@@ -304,6 +304,21 @@ def test_one_order_of_one_strategy_is_a_page_that_says_what_it_cannot(tmp_path: 
 
 
 @pytest.mark.usefixtures("no_images")
+def test_where_the_page_says_that_there_are_no_statistics_it_has_no_p_and_no_interval(tmp_path: Path):
+    document = page([study_of(tmp_path, cells_of(("finetuning", "ewc", "mas"), orders=4, seeds=2))], "small")
+    text = text_of(document)
+    assert "With 4 orders there are no statistics" in text
+    compared = table_of(document, "Against fine-tuning")
+    for name in ("p (Holm)", "p of equivalence", "95 % interval"):
+        assert set(column(compared, name)) == {"-"}
+    assert set(column(table_of(document, "Shares of the variance"), "p of order")) == {"-"}
+    assert "Not to be told: a test of the orders is made where there are 5 or more" in text
+    details = str([block.items for block in document.blocks if isinstance(block, Bullets)])
+    assert "over 4 orders nothing is tested, that takes 5." in details
+    assert "smallest p" not in text + details
+
+
+@pytest.mark.usefixtures("no_images")
 def test_failed_cells_missing_ones_and_undefined_scores_are_told_with_their_causes(tmp_path: Path):
     R = [[0.5, 0.5], [float("nan"), 0.5], [0.5, 0.5]]
     cells = [
@@ -317,6 +332,13 @@ def test_failed_cells_missing_ones_and_undefined_scores_are_told_with_their_caus
     scores = table_of(document, "windows: scores")
     assert scores.rows[-1][:3] == ("ewc", "", "-")
     assert "blocks of trials, where a class has too few of them (2 subjects)" in text_of(document)
+
+
+@pytest.mark.usefixtures("no_images")
+def test_the_command_of_the_table_is_named_without_marks_of_code(tmp_path: Path):
+    told = page([study_of(tmp_path, cells_of(("replay",), orders=1, seeds=1))], "small").markdown("figures")
+    assert "its table: unseen show small" in told
+    assert r"\`" not in told
 
 
 @pytest.mark.usefixtures("no_images")

@@ -308,12 +308,26 @@ def test_failed_cells_are_counted_with_their_causes(study):
     (line,) = [line for line in lines_of(study) if line.configuration == "lda"]
     assert line.failed == {"LearningError: diverged.": 2, "worker died": 1}
     assert line.cells == 8
-    assert "lda: 3 of 8 cells failed: LearningError: diverged (2); worker died (1)." in " ".join(text_of(study).split())
+    text = " ".join(text_of(study).split())
+    assert "lda: 3 of 8 cells failed: LearningError: diverged (in 2 cells); worker died (in 1 cell)." in text
+
+
+def test_a_configuration_of_which_some_cells_failed_is_marked_as_partial(study):
+    assert "partial" not in text_of(study)
+    study.add_all((cell_of("lda", fold), failure_of("diverged")) for fold in ("S05", "S06", "S07"))
+    study.add(cell_of("broken", "S00"), failure_of("no"))
+    shown = ("majority", "lda", "broken")
+    lines = {line.configuration: line for line in lines_of(study, configurations=shown)}
+    marks = {label: [mark for mark in line.marks if "partial" in mark] for label, line in lines.items()}
+    assert marks == {"majority": [], "lda": ["partial: 5 of 8 cells"], "broken": []}, "what has no score says so itself"
+    text = " ".join(text_of(study, configurations=shown).split())
+    assert "partial: some of its cells failed, so its scores are of the folds, orders and seeds that did not" in text
 
 
 def test_many_causes_are_cut_and_counted(study):
     study.add_all((cell_of("lda", f"F{number}"), failure_of(f"cause {number}")) for number in range(5))
-    assert "cause 0 (1); cause 1 (1); cause 2 (1); and 2 more." in " ".join(text_of(study).split())
+    told = "cause 0 (in 1 cell); cause 1 (in 1 cell); cause 2 (in 1 cell); and 2 more."
+    assert told in " ".join(text_of(study).split())
 
 
 def test_undefined_scores_are_counted_with_their_reasons(study):
@@ -321,7 +335,8 @@ def test_undefined_scores_are_counted_with_their_reasons(study):
     line = lines_of(study)[2]
     assert line.primary == replace(summary(np.array(POOLED)), undefined=1)
     assert line.undefined == {"balanced accuracy: one class only": 1, "macro f1: one class only": 1}
-    assert "pooled: 2 undefined scores: balanced accuracy: one class only (1)" in " ".join(text_of(study).split())
+    told = "pooled: 2 undefined scores: balanced accuracy: one class only (in 1 score)"
+    assert told in " ".join(text_of(study).split())
 
 
 def test_a_configuration_without_a_finished_cell_shows_as_such(study):

@@ -62,13 +62,7 @@ def test_verdicts_are_counted_by_measure_and_the_margin_is_stated():
 @pytest.mark.parametrize(
     ("orders", "expected"),
     [
-        (
-            4,
-            [
-                "no difference can be shown, since the smallest p that 4 orders and 1 comparison can give is 0.125.",
-                "with 4 orders no equivalence can be shown, that takes 5.",
-            ],
-        ),
+        (4, ["over 4 orders nothing is tested, that takes 5."]),
         (5, ["no difference can be shown, since the smallest p that 5 orders and 1 comparison can give is 0.0625."]),
         (6, ["for a difference to be shown, all 6 orders have to agree."]),
     ],
@@ -162,6 +156,15 @@ def test_undefined_comparisons_are_inconclusive():
     one = Comparison("here", "ewc", "finetuning", "acc", CHOSEN, nothing, NAN, equal, 0)
     answer = transfer_of([one])
     assert "ACC: 1 inconclusive." in answer.verdict
-    difference, equivalence_of = answer.details
-    assert "no difference over 0 orders can be shown" in difference
-    assert "with 0 orders no equivalence" in equivalence_of
+    (nothing_tested,) = answer.details
+    assert "over 0 orders nothing is tested" in nothing_tested
+
+
+def test_comparisons_over_too_few_orders_are_not_among_those_that_others_are_corrected_for():
+    compared = [
+        *comparison_of("ewc", np.linspace(0.05, 0.06, 6), 0.03, place="dreamer"),
+        *comparison_of("ewc", np.linspace(0.05, 0.06, 4), NAN, place="seed"),
+    ]
+    few, many = transfer_of(compared).details
+    assert few.endswith("over 4 orders nothing is tested, that takes 5.")
+    assert many.endswith("for a difference to be shown, all 6 orders have to agree.")
