@@ -215,8 +215,8 @@ class Plan:
         """Configurations of which a value is still to be chosen: until then their cells are those of a candidate."""
         return tuple(one for one in self.configurations if one.candidates)
 
-    def choosing(self) -> dict[str, dict[str, list[Cell]]]:
-        """Cells on which open values are chosen, by configuration and candidate: first seed, orders of the protocol."""
+    def choosing(self) -> dict[str, dict[str, list[Group]]]:
+        """Cells on which open values are chosen, by configuration and candidate: first seed, the protocol's orders."""
         fold = self.protocol.choosing(self.subjects)
         if fold is None:
             return {}
@@ -225,12 +225,12 @@ class Plan:
             for one in self.open
         }
 
-    def _of(self, candidate: Configuration, fold: Fold) -> list[Cell]:
+    def _of(self, candidate: Configuration, fold: Fold) -> list[Group]:
         shared, seed = self._determinants(candidate), self._seeds(candidate)[0]
         orders = range(min(self.protocol.choosing_orders, fold.orders))
         places = [Place(fold, seed, stream) for stream in orders]
         together = _in_blocks(places, 1) if candidate.strategy.lockstep else ([place] for place in places)
-        return [cell for of in together for cell in self._group(candidate, shared, of, choosing=True).cells]
+        return [self._group(candidate, shared, of, choosing=True) for of in together]
 
     def chosen(self, rows: pd.DataFrame, causes: Mapping[str, str]) -> Plan:
         """The plan with its open values chosen; a configuration of which no candidate could be learned is left out.
@@ -249,7 +249,7 @@ class Plan:
         """
         made = {}
         for label, of in self.choosing().items():
-            digests = {value: [cell.digest for cell in cells] for value, cells in of.items()}
+            digests = {value: [cell.digest for cell in cells_of(groups)] for value, groups in of.items()}
             made[label] = choose(label, digests, rows, causes, self.study.metric)
         if self.reference in made and made[self.reference].value is None:
             raise StudyError(f"reference: {made[self.reference].told}. Choose from other values.")
@@ -306,7 +306,7 @@ class Plan:
 
     def cells(self) -> Iterator[Cell]:
         """All cells, lazily, configuration after configuration."""
-        return (cell for group in self.groups() for cell in group.cells)
+        return cells_of(self.groups())
 
     def groups(self) -> Iterator[Group]:
         """All cells, lazily, in the groups that are computed together."""
@@ -438,6 +438,11 @@ class Plan:
                 "commit": commit,
             },
         )
+
+
+def cells_of(groups: Iterable[Group]) -> Iterator[Cell]:
+    """All cells of groups, lazily, in their order."""
+    return (cell for group in groups for cell in group.cells)
 
 
 def _settled(configurations: Iterable[Configuration], made: Mapping[str, Chosen]) -> Iterator[Configuration]:

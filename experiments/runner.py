@@ -21,7 +21,7 @@ from experiments.header import Header
 from experiments.live import LivePublisher
 from experiments.lock import only_run
 from experiments.notes import notes_of
-from experiments.plan import Group, Plan
+from experiments.plan import Group, Plan, cells_of
 from experiments.provenance import git_commit
 from experiments.records import Outcome
 from experiments.report.progress import Progress
@@ -193,11 +193,12 @@ class _Work:
         StudyError
             What the others are compared with could not be learned.
         """
-        cells = [cell for of in plan.choosing().values() for mine in of.values() for cell in mine]
-        if not cells:
+        groups = [group for of in plan.choosing().values() for mine in of.values() for group in mine]
+        if not groups:
             return plan, 0, 0
+        cells = list(cells_of(groups))
         self.console.print(f"Choosing values on {len(cells[0].fold.learners)} people who are set aside.")
-        computed, failed = self.compute(plan, [Group((cell,)) for cell in cells])
+        computed, failed = self.compute(plan, groups)
         digests = [cell.digest for cell in cells]
         known = self.results.cells(digests)
         causes = known[known["status"] == "failed"].set_index("digest")["cause"].to_dict()

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from experiments.plan import Cell, Plan
+from experiments.plan import Cell, Plan, cells_of
 from experiments.report.words import plural
 
 _TOLD = ("representation", "normalization", "encoder")
@@ -17,7 +17,10 @@ _TOLD = ("representation", "normalization", "encoder")
 def planned_table(plan: Plan) -> Group:
     """Cells by configuration; below, how often a person is learned from to choose values, against the study itself."""
     counts = Counter(cell.configuration.label for cell in plan.cells())
-    choosing = {label: sum(len(cells) for cells in of.values()) for label, of in plan.choosing().items()}
+    choosing = {
+        label: sum(len(group.cells) for groups in of.values() for group in groups)
+        for label, of in plan.choosing().items()
+    }
     table = Table(
         title=f"{plan.study.study}: {plan.dataset.card.name}, {plan.task_name}, {len(plan.subjects)} subjects"
     )
@@ -41,7 +44,7 @@ def planned_table(plan: Plan) -> Group:
 
 def _cost(plan: Plan) -> str:
     """How much more learning the choice asks for: a person of a stream is learned from once."""
-    cells = [cell for of in plan.choosing().values() for mine in of.values() for cell in mine]
+    cells = list(cells_of(group for of in plan.choosing().values() for groups in of.values() for group in groups))
     chosen = sum(len(cell.fold.learners) for cell in cells)
     streams = [cell for cell in plan.cells() if _meets_people(cell)]
     itself = sum(len(cell.fold.learners) for cell in streams)

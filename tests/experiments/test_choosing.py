@@ -15,7 +15,7 @@ from benchmarks.datasets.contract import Places
 from benchmarks.errors import StudyError
 from experiments.choosing import candidates, choose
 from experiments.folders import Folders
-from experiments.plan import Plan
+from experiments.plan import Plan, cells_of
 from experiments.results import Results
 from experiments.runner import run
 from experiments.study import Choice, Study
@@ -97,7 +97,7 @@ def test_cells_to_choose_are_of_people_who_are_never_scored_in_the_first_seed_an
     made = plan(tmp_path)
     ((label, of),) = made.choosing().items()
     assert (label, list(of)) == ("tuned", ["epochs=1", "epochs=9"])
-    cells = [cell for mine in of.values() for cell in mine]
+    cells = [cell for mine in of.values() for cell in cells_of(mine)]
     assert [(cell.seed, cell.stream) for cell in cells] == [(0, 0), (0, 1)] * 2
     assert len({cell.digest for cell in cells} | {cell.digest for cell in made.cells()}) == 4 + 1 + 2 * 4
     (fold,) = {cell.fold for cell in made.cells()}
@@ -172,7 +172,7 @@ def test_a_configuration_that_cannot_be_learned_is_left_out_and_the_others_go_on
 
 def test_a_reference_that_cannot_be_learned_ends_the_study(tmp_path: Path) -> None:
     made = plan(tmp_path, reference="tuned")
-    digests = {cell.digest: "it diverged" for of in made.choosing()["tuned"].values() for cell in of}
+    digests = {cell.digest: "it diverged" for of in made.choosing()["tuned"].values() for cell in cells_of(of)}
     with pytest.raises(StudyError, match="reference: tuned is left out"):
         made.chosen(rows(), digests)
 

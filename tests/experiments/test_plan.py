@@ -13,7 +13,7 @@ from benchmarks.datasets.contract import Places
 from benchmarks.digest import digest
 from benchmarks.errors import DataError, StudyError, UnseenError
 from benchmarks.source import source_files
-from experiments.plan import Plan, is_here
+from experiments.plan import Plan, cells_of, is_here
 from experiments.study import SHIPPED, Study, read_studies
 from strategies.table import STRATEGIES
 
@@ -135,7 +135,11 @@ def test_more_orders_leave_full_groups_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        {"strategy": "finetuning", "encoder": "shallow", "representation": "raw"},
+        {
+            "strategy": "finetuning",
+            "encoder": {"name": "braindecode", "model": "ShallowFBCSPNet"},
+            "representation": "raw",
+        },
         {"strategy": {"name": "replay", "memory": 10}},
     ],
     ids=["a network that does not stack well", "a strategy that changes what is learned from"],
@@ -150,11 +154,14 @@ def test_orders_on_which_a_strength_is_chosen_are_learned_side_by_side(tmp_path:
     protocol = {"name": "stream", "held_out": 1, "choosing_subjects": 3, "choosing_orders": 4}
     values = {"dataset": {"name": "simulated", "subjects": 8}, "configurations": entries}
     of = plan(tmp_path, **values, protocol=protocol).choosing()["ewc"]
-    assert {value: len(cells) for value, cells in of.items()} == {"strength=1": 4, "strength=10": 4}
+    assert {value: [len(g.cells) for g in groups] for value, groups in of.items()} == {
+        "strength=1": [4],
+        "strength=10": [4],
+    }
     fewer = plan(tmp_path, **values, protocol={**protocol, "choosing_orders": 3}).choosing()["ewc"]
-    for value, cells in of.items():
-        assert not {cell.digest for cell in cells} & {cell.digest for cell in fewer[value]}
-        assert not any(cell.keeps_model for cell in cells)
+    for value, (group,) in of.items():
+        assert not {cell.digest for cell in group.cells} & {cell.digest for cell in cells_of(fewer[value])}
+        assert not any(cell.keeps_model for cell in group.cells)
 
 
 def test_a_cell_by_itself_is_told_by_its_determinants_fold_seed_and_order(tmp_path: Path) -> None:
@@ -200,7 +207,9 @@ def test_more_orders_than_the_people_of_a_fold_have_are_refused_before_anything_
     values = {"dataset": {"name": "simulated", "subjects": 6}, "protocol": stream, "configurations": entries}
     made = plan(tmp_path, orders=6, **values)
     assert len({cell.stream for cell in made.cells()}) == 6
-    assert [len(cells) for of in made.choosing().values() for cells in of.values()] == [2, 2], "all there are"
+    assert [len(list(cells_of(groups))) for of in made.choosing().values() for groups in of.values()] == [2, 2], (
+        "all there are"
+    )
     with pytest.raises(DataError, match="3 subjects to learn from, .* in 6 orders, and order number 7 is asked for"):
         plan(tmp_path, orders=7, **values)
 
@@ -209,7 +218,7 @@ def test_more_orders_to_choose_in_than_the_people_aside_have_are_refused(tmp_pat
     def orders_of(asked: int) -> set[int]:
         protocol = {**ASIDE["protocol"], "choosing_subjects": 3, "choosing_orders": asked}
         made = plan(tmp_path, **{**ASIDE, "protocol": protocol}, configurations={"a": penalty({"choose": [1, 2]})})
-        return {len(cells) for of in made.choosing().values() for cells in of.values()}
+        return {len(list(cells_of(groups))) for of in made.choosing().values() for groups in of.values()}
 
     assert orders_of(6) == {6}
     words = r"protocol\.choosing_orders: 7 orders .* 3 people .* in 6: 6 is the largest possible number"
@@ -470,5 +479,5 @@ def test_shipped_studies_can_be_planned_to_the_last_cell(real_data: Path, tmp_pa
     assert studies
     for study in studies:
         made = Plan(study, places)
-        chosen_on = {cell.digest for of in made.choosing().values() for cells in of.values() for cell in cells}
+        chosen_on = {c.digest for of in made.choosing().values() for groups in of.values() for c in cells_of(groups)}
         assert not chosen_on & {cell.digest for cell in made.cells()}
