@@ -13,26 +13,28 @@ from tests.performance.sides.table import STREAM_CELL, STREAM_CELLS
 
 _WORKERS = 2
 
-_STRATEGIES: Mapping[str, Mapping[str, Any]] = {
+STRATEGIES: Mapping[str, Mapping[str, Any]] = {
     "finetuning": {"name": "finetuning"},
     "ewc": {"name": "ewc", "strength": 100},
     "si": {"name": "si", "strength": 0.1},
     "mas": {"name": "mas", "strength": 0.1},
     "replay": {"name": "replay", "memory": 100},
 }
+"""What stands in the study file, by configuration."""
+
 _PARTS = ("training", "validation", "importance", "snapshots", "scoring")
 """See `tests.performance.sides.stream_cells.PARTS`."""
 
 
 def measure(setting: Setting) -> list[Row]:
-    """A row of the whole study, and one of a cell of each strategy; what is asked for are the times themselves."""
-    study = _study(setting.reduced)
-    whole = alternate({"study": partial(once, (STREAM_CELLS, {"study": study, "workers": _WORKERS}))}, setting.repeats)
-    sides = {name: (STREAM_CELL, {"study": study, "configuration": name}) for name in _STRATEGIES}
+    """A row of the whole study, and one of a cell of each strategy alone; what counts are the times themselves."""
+    made = study(setting.reduced)
+    whole = alternate({"study": partial(once, (STREAM_CELLS, {"study": made, "workers": _WORKERS}))}, setting.repeats)
+    sides = {name: (STREAM_CELL, {"study": made, "configuration": name}) for name in STRATEGIES}
     with warm(sides) as process:
         cells = alternate(process.timing(*sides), setting.repeats)
         inside = {name: process.profile(name) for name in sides}
-    told = f"{len(_STRATEGIES)} strategies, {study['orders']} orders, {study['seeds']} seeds"
+    told = f"{len(STRATEGIES)} strategies, {made['orders']} orders, {made['seeds']} seeds"
     ours = (f"{_WORKERS} workers", whole["study"].mapped(lambda facts: {"s": facts["compute_s"]}))
     peer = ("processor time of the cells", whole["study"].mapped(lambda facts: {"s": facts["cells_s"]}))
     rows = [compared("continual_study", told, ours, peer, facts=whole["study"].medians("cells"), of="s")]
@@ -44,7 +46,7 @@ def measure(setting: Setting) -> list[Row]:
     return rows
 
 
-def _study(reduced: bool) -> dict[str, Any]:
+def study(reduced: bool) -> dict[str, Any]:
     """What stands in the study file."""
     subjects, held_out, orders, seeds, epochs = (5, 1, 1, 1, 2) if reduced else (15, 3, 10, 3, 20)
     return {
@@ -57,5 +59,5 @@ def _study(reduced: bool) -> dict[str, Any]:
         "reference": "finetuning",
         "seeds": seeds,
         "orders": orders,
-        "configurations": {name: {"strategy": {**values, "epochs": epochs}} for name, values in _STRATEGIES.items()},
+        "configurations": {name: {"strategy": {**values, "epochs": epochs}} for name, values in STRATEGIES.items()},
     }

@@ -14,7 +14,7 @@ from unittest.mock import patch
 from benchmarks.cohort import Cohort, build_cohort
 from benchmarks.datasets.contract import Places
 from clients.predictor import NetworkPredictor
-from experiments.cell import Job, Witness, compute
+from experiments.cell import Job, Witness, compute, compute_many
 from experiments.engine import cluster, compute_all
 from experiments.plan import Group, Plan
 from experiments.study import Study
@@ -82,6 +82,29 @@ def one(study: Mapping[str, Any], configuration: str) -> Run:
         shares = {f"share_of_{part}": each / seconds for part, each in spent_s.items()}
         # Choosing what is learned from is so little that it is not told apart.
         return lambda: {**shares, "share_of_scoring": 1 - shares["share_of_learning"]}
+
+    return run
+
+
+def group(study: Mapping[str, Any], configuration: str, way: str) -> Run:
+    """Side: the cells of the first group of a configuration.
+
+    Parameters
+    ----------
+    study, configuration
+        As for `one`.
+    way : {"side_by_side", "one_by_one"}
+        As a study computes them, or each by itself.
+    """
+    plan, cohort = _planned(json.dumps(study))
+    first = next(group for group in plan.groups() if group.configuration.label == configuration)
+    jobs = [plan.job(cell) for cell in first.cells]
+    handed = {"side_by_side": [jobs], "one_by_one": [[job] for job in jobs]}[way]
+
+    def run() -> Told:
+        outcomes = [outcome for each in handed for outcome in compute_many(cohort, each)]
+        refuse_failures(configuration, outcomes)
+        return lambda: {"cells": len(outcomes)}
 
     return run
 

@@ -1,4 +1,4 @@
-"""Many streams of fine-tuning, as a study has them in its orders and seeds: one after another, or side by side."""
+"""Many streams of one strategy, as a study has them in its orders and seeds: one after another, or side by side."""
 
 from __future__ import annotations
 
@@ -7,59 +7,28 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 
-from benchmarks.normalization import Unnormalized
 from benchmarks.randomness import generator
-from clients.lesson import Learned, Lesson
-from clients.network import initial_network
-from clients.objectives.cross_entropy import CrossEntropy
 from clients.predictor import NetworkPredictor
-from clients.stacked import StackedTrainer
-from clients.training import class_counts, tensors
-from strategies.contract import Learning
+from strategies.continual.contract import Continual
+from strategies.contract import Learning, Predictor
 from tests.performance.problem import Problem
 from tests.performance.sides.contract import Run, Told
 from tests.performance.sides.our_stream import continual
-from tests.performance.sides.ours import encoder, ignore, learning, loss_of
-from tests.performance.sides.plain_stream import training
-
-_OBJECTIVE = CrossEntropy(class_weights="none")
+from tests.performance.sides.ours import ignore, learning, loss_of
 
 
-def one_by_one(problem: Problem, learnings: Sequence[Learning]) -> list[NetworkPredictor]:
-    """Each stream by itself, as a cell of a study does."""
-    strategy = continual(problem, "finetuning", {})
+def one_by_one(strategy: Continual, learnings: Sequence[Learning]) -> Sequence[Predictor | Exception]:
+    """Each stream by itself."""
     return [strategy.fit(given, ignore) for given in learnings]
 
 
-def side_by_side(problem: Problem, learnings: Sequence[Learning]) -> list[NetworkPredictor]:
-    """All streams in step: their networks are one stack, in which each meets the next subject of its own order."""
-    networks = [
-        initial_network(encoder(problem), _OBJECTIVE, problem.shape, problem.classes, given.seed) for given in learnings
-    ]
-    trainer = StackedTrainer(networks[0], _OBJECTIVE, training(problem))
-    data = {name: tensors(one.x, one.labels) for name, one in learnings[0].training.by_subject()}
-    constants = {name: _OBJECTIVE.constants(class_counts(y.numpy(), problem.classes)) for name, (_, y) in data.items()}
-    states = [network.state_dict() for network in networks]
-    for met in zip(*(given.training.subjects for given in learnings), strict=True):
-        lessons = [
-            Lesson(name, *data[name], constants[name], weights, problem.epochs, (given.seed, "subject", name))
-            for name, weights, given in zip(met, states, learnings, strict=True)
-        ]
-        states = [dict(_weights(outcome)) for outcome in trainer(lessons)]
-    for network, weights in zip(networks, states, strict=True):
-        network.load_state_dict(weights)
-    return [NetworkPredictor(network, Unnormalized().start("vector"), _OBJECTIVE) for network in networks]
+def side_by_side(strategy: Continual, learnings: Sequence[Learning]) -> Sequence[Predictor | Exception]:
+    """All streams as a group of cells learns them."""
+    return strategy.fit_many(learnings, [ignore] * len(learnings))
 
 
-def _weights(outcome: Learned | Exception) -> Mapping[str, torch.Tensor]:
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome.weights
-
-
-WAYS: Mapping[str, Callable[[Problem, Sequence[Learning]], list[NetworkPredictor]]] = {
+WAYS: Mapping[str, Callable[[Continual, Sequence[Learning]], Sequence[Predictor | Exception]]] = {
     "one_by_one": one_by_one,
     "side_by_side": side_by_side,
 }
@@ -74,18 +43,32 @@ def in_orders(problem: Problem, runs: int) -> list[Learning]:
     return [replace(given, training=given.training.of(order), seed=seed) for seed, order in enumerate(orders)]
 
 
-def study(problem: Mapping[str, Any], runs: int, way: str) -> Run:
-    """Side: so many streams; it tells the mean loss at their ends."""
+def study(problem: Mapping[str, Any], strategy: Mapping[str, Any], runs: int, way: str) -> Run:
+    """Side: so many streams; it tells the mean loss at their ends.
+
+    Parameters
+    ----------
+    problem : mapping
+        Of `Problem`.
+    strategy : mapping
+        As a study file says it: its name, and its values.
+    runs : int
+        How many streams.
+    way : str
+        Of `WAYS`.
+    """
     work = Problem.of(problem)
+    made = continual(work, strategy["name"], {name: value for name, value in strategy.items() if name != "name"})
     learnings = in_orders(work, runs)
 
     def run() -> Told:
-        predictors = WAYS[way](work, learnings)
-
-        def told() -> dict[str, float]:
-            pairs = zip(predictors, learnings, strict=True)
-            return {"loss": float(np.mean([loss_of(predictor, given.training) for predictor, given in pairs]))}
-
-        return told
+        found = WAYS[way](made, learnings)
+        return lambda: {"loss": float(np.mean(list(map(_loss, found, learnings))))}
 
     return run
+
+
+def _loss(predictor: Predictor | Exception, given: Learning) -> float:
+    if not isinstance(predictor, NetworkPredictor):
+        raise TypeError(f"this stream was not learned: {predictor}")
+    return loss_of(predictor, given.training)
