@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+import strategies.continual.rows
+from clients import stack_size
 from clients.encoders.mlp import MLP
 from clients.objectives.cross_entropy import CrossEntropy
 from clients.optimizers import OPTIMIZERS, OptimizerName
@@ -25,6 +27,11 @@ OBJECTIVE = CrossEntropy()
 FEATURES, CLASSES = 3, 2
 SGD = Training(optimizer="sgd", learning_rate=0.1, batch_size=4)
 Subject = tuple[Tensor, Tensor]
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strategies.continual.rows, "_FEWEST", 2)
 
 
 def perceptron(seed: int = 0, *, dropout: float = 0.0) -> nn.Module:
@@ -369,8 +376,22 @@ def test_networks_that_cannot_be_stacked_get_no_rows(network: Callable[[], nn.Mo
     assert rows_of(network(), OBJECTIVE, SGD, (FEATURES,), CLASSES, 4) is None
 
 
-def test_one_network_gets_no_rows() -> None:
-    assert rows_of(perceptron(), OBJECTIVE, SGD, (FEATURES,), CLASSES, 1) is None
+@pytest.mark.parametrize(("networks", "expected"), [(1, None), (3, None), (4, 4), (9, 9)])
+def test_few_networks_get_no_rows(networks: int, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    found = rows_of(perceptron(), OBJECTIVE, SGD, (FEATURES,), CLASSES, networks)
+    assert (found and found.number) == expected
+
+
+@pytest.mark.parametrize(("cached", "expected"), [(3, None), (4, 4), (5, 5)])
+def test_networks_of_which_few_fit_the_cache_get_as_many_rows_as_do_or_none(
+    cached: int, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    size = sum(parameter.nbytes for parameter in perceptron().parameters())
+    monkeypatch.setattr(stack_size, "_CACHED", cached * size)
+    found = rows_of(perceptron(), OBJECTIVE, SGD, (FEATURES,), CLASSES, 9)
+    assert (found and found.number) == expected
 
 
 def test_a_network_whose_rows_are_asked_for_is_left_as_it_was() -> None:

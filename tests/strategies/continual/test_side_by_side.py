@@ -168,7 +168,7 @@ def test_a_strength_of_zero_is_fine_tuning_to_the_bit_and_one_above_is_not(case:
 
 
 def test_streams_that_wait_for_a_row_learn_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stack_size, "_LARGEST", 2)
+    monkeypatch.setattr(stack_size, "_LARGEST", 4)
     one = strategy("si", epochs=12, patience=2)
     learnings = [validated(each) for each in problems()]
     assert_alike(seated(one, learnings), alone(one, learnings))
@@ -176,6 +176,7 @@ def test_streams_that_wait_for_a_row_learn_the_same(monkeypatch: pytest.MonkeyPa
 
 def test_streams_of_different_lengths() -> None:
     learnings = problems((("carol",), ("bob", "alice"), ("alice", "bob", "carol")))
+    assert len(learnings) == 6
     one = strategy("ewc, separate")
     assert_alike(seated(one, learnings), alone(one, learnings))
 
