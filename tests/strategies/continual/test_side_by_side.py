@@ -235,7 +235,7 @@ def test_a_stream_that_diverges_ends_alone_with_the_message_that_it_has_alone() 
     one = strategy("ewc, online", encoder=MLP(hidden=(8,)))
     learnings = problems()
     learnings[2] = lost(learnings[2])
-    with pytest.raises(LearningError, match="Training diverged at subject carol, number 2") as told:
+    with pytest.raises(LearningError, match="subject carol, number 2") as told:
         one.fit(learnings[2], ignore)
     kept = [Kept() for _ in learnings]
     found = one.fit_many(learnings, kept)
