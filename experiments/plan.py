@@ -42,6 +42,10 @@ It is part of the plan, so that neither the machine nor its workers change a num
 """
 
 
+_FEWEST = 4
+"""Streams that are worth a group, see `strategies.continual.rows.FEWEST`."""
+
+
 class Place(NamedTuple):
     """Where a cell of a configuration stands in its plan."""
 
@@ -471,9 +475,12 @@ def _in_blocks(places: Sequence[Place], seeds: int) -> Iterator[Sequence[Place]]
     """Places in groups of about as many as are learned side by side, those of all seeds of an order in one of them.
 
     All but the last are full: a study that gets more orders keeps the cells that it has, but for those of the last.
+    Those of a last one that is too small are by themselves, so that several workers may have them.
     """
     size = max(1, _SIDE_BY_SIDE // seeds) * seeds
-    return (places[start : start + size] for start in range(0, len(places), size))
+    for start in range(0, len(places), size):
+        block = places[start : start + size]
+        yield from [block] if len(block) >= _FEWEST else ([place] for place in block)
 
 
 def _place(metric: str) -> str:

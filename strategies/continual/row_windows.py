@@ -97,10 +97,10 @@ class Judges:
 
     def put(self, row: int, x: Tensor, y: Tensor, weights: Tensor) -> None:
         """A subject's windows, in place of what was in a row."""
-        self.x[row, : len(x)] = x
-        self.y[row, : len(y)] = y
-        self.weights[row] = 0
-        self.weights[row, : len(weights)] = weights
+        for kept, given in zip((self.x, self.y, self.weights), (x, y, weights), strict=True):
+            # What is not a number would not vanish by a weight of zero.
+            kept[row] = 0
+            kept[row, : len(given)] = given
 
 
 def _longer(tensor: Tensor, room: int) -> Tensor:

@@ -15,6 +15,7 @@ from benchmarks.errors import DataError, StudyError, UnseenError
 from benchmarks.source import source_files
 from experiments.plan import Plan, cells_of, is_here
 from experiments.study import SHIPPED, Study, read_studies
+from strategies.continual import rows
 from strategies.table import STRATEGIES
 
 BASE: dict[str, Any] = {
@@ -109,7 +110,15 @@ STREAMS: Mapping[str, Any] = {
 
 @pytest.mark.parametrize(
     ("orders", "seeds", "expected"),
-    [(1, 1, [1]), (10, 3, [15, 15]), (12, 3, [15, 15, 6]), (20, 1, [16, 4]), (2, 20, [20, 20])],
+    [
+        (1, 1, [1]),
+        (1, 3, [1, 1, 1]),
+        (2, 2, [4]),
+        (10, 3, [15, 15]),
+        (12, 3, [15, 15, 6]),
+        (11, 3, [15, 15, 1, 1, 1]),
+        (2, 20, [20, 20]),
+    ],
 )
 def test_orders_and_seeds_of_a_stream_make_groups_that_keep_the_seeds_of_an_order_together(
     tmp_path: Path, orders: int, seeds: int, expected: list[int]
@@ -118,6 +127,10 @@ def test_orders_and_seeds_of_a_stream_make_groups_that_keep_the_seeds_of_an_orde
     assert sizes(made, "tuned") == expected
     places = [(cell.stream, cell.seed) for cell in made.cells() if cell.configuration.label == "tuned"]
     assert places == [(stream, seed) for stream in range(orders) for seed in range(seeds)]
+
+
+def test_groups_are_as_small_as_stacks_may_be() -> None:
+    assert experiments.plan._FEWEST == rows.FEWEST
 
 
 def test_folds_of_a_stream_are_grouped_with_its_orders(tmp_path: Path) -> None:
@@ -151,14 +164,14 @@ def test_streams_that_are_learned_one_by_one_are_not_grouped(tmp_path: Path, ent
 
 def test_orders_on_which_a_strength_is_chosen_are_learned_side_by_side(tmp_path: Path) -> None:
     entries = {"ewc": {"strategy": {"name": "ewc", "strength": {"choose": [1, 10]}}}}
-    protocol = {"name": "stream", "held_out": 1, "choosing_subjects": 3, "choosing_orders": 4}
+    protocol = {"name": "stream", "held_out": 1, "choosing_subjects": 3, "choosing_orders": 5}
     values = {"dataset": {"name": "simulated", "subjects": 8}, "configurations": entries}
     of = plan(tmp_path, **values, protocol=protocol).choosing()["ewc"]
     assert {value: [len(g.cells) for g in groups] for value, groups in of.items()} == {
-        "strength=1": [4],
-        "strength=10": [4],
+        "strength=1": [5],
+        "strength=10": [5],
     }
-    fewer = plan(tmp_path, **values, protocol={**protocol, "choosing_orders": 3}).choosing()["ewc"]
+    fewer = plan(tmp_path, **values, protocol={**protocol, "choosing_orders": 4}).choosing()["ewc"]
     for value, (group,) in of.items():
         assert not {cell.digest for cell in group.cells} & {cell.digest for cell in cells_of(fewer[value])}
         assert not any(cell.keeps_model for cell in group.cells)

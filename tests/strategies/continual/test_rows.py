@@ -31,7 +31,7 @@ Subject = tuple[Tensor, Tensor]
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strategies.continual.rows, "_FEWEST", 2)
+    monkeypatch.setattr(strategies.continual.rows, "FEWEST", 2)
 
 
 def perceptron(seed: int = 0, *, dropout: float = 0.0) -> nn.Module:
@@ -225,6 +225,19 @@ def test_the_score_of_an_epoch_is_that_of_the_network_in_eval_mode() -> None:
 
 def weights_of(data: Subject) -> Tensor:
     return torch.arange(1, len(data[1]) + 1, dtype=torch.float64) / 10
+
+
+def test_windows_of_whom_a_row_judged_before_do_not_count() -> None:
+    stack, network, few = rows(2), perceptron(), subject(2, seed=7)
+    x, y = subject(9, seed=7)
+    stack.seat(0, network)
+    begin(stack, 0, subject(4))
+    stack.judge(0, x * math.nan, y, weights_of((x, y)))
+    begin(stack, 0, subject(4))
+    stack.judge(0, *few, weights_of(few))
+    stack.step()
+    expected = network_score(network, OBJECTIVE, *few, weights_of(few))
+    assert stack.finished()[0].score == pytest.approx(expected, rel=1e-6)
 
 
 def test_without_validation_windows_there_is_no_score() -> None:
