@@ -6,6 +6,7 @@ import hashlib
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -321,15 +322,32 @@ def compute_many(cohort: Cohort, jobs: Sequence[Job]) -> list[Outcome]:
     outcomes: list[Outcome] = []
     batch: list[_Case | Outcome] = []
     room = _TOGETHER_BYTES
+    most = 1
     splits: dict[Fold, Split] = {}
+    left = Counter(job.fold for job in jobs)
     for job in jobs:
         one = _prepared(cohort, job, splits)
+        left[job.fold] -= 1
+        if not left[job.fold]:
+            splits.pop(job.fold, None)
         room -= _bytes(one)
-        if batch and (room < 0 or not job.strategy.lockstep):
+        if batch and (room < 0 or len(batch) >= most):
             outcomes += _computed(batch)
             batch, room = [], _TOGETHER_BYTES - _bytes(one)
+        if not batch:
+            most = _at_once(one, len(jobs))
         batch.append(one)
     return outcomes + _computed(batch)
+
+
+def _at_once(one: _Case | Outcome, wanted: int) -> int:
+    """How many cells are learned together with one, at most."""
+    if isinstance(one, Outcome) or not one.job.strategy.lockstep:
+        return 1
+    try:
+        return one.job.strategy.at_once(one.learning, wanted)
+    except Exception:  # Whatever a part throws is told when it learns.
+        return 1
 
 
 def _prepared(cohort: Cohort, job: Job, splits: dict[Fold, Split]) -> _Case | Outcome:

@@ -23,6 +23,7 @@ from benchmarks.recipe import Recipe, WindowLength
 from benchmarks.recording import Task
 from benchmarks.representations.contract import FeatureRepresentation, Representation
 from benchmarks.source import source_digest
+from clients.stack_size import FEWEST
 from experiments.cell import Job
 from experiments.choosing import Chosen, choose
 from experiments.configuration import Configuration, configurations, describe
@@ -36,17 +37,13 @@ if TYPE_CHECKING:
 
 MAJORITY = "majority"
 _SIDE_BY_SIDE = 16
-"""Cells of a group, at most: several groups keep several workers busy, and larger stacks were measured to gain little.
+"""Cells of a group, about: several groups keep several workers busy, and larger stacks were measured to gain little.
 
 It is part of the plan, so that neither the machine nor its workers change a number.
 """
 
 
-_FEWEST = 4
-"""Streams that are worth a group, see `strategies.continual.rows.FEWEST`."""
-
-
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Where a cell of a configuration stands in its plan."""
 
     fold: Fold
@@ -232,8 +229,8 @@ class Plan:
     def _of(self, candidate: Configuration, fold: Fold) -> list[Group]:
         shared, seed = self._determinants(candidate), self._seeds(candidate)[0]
         orders = range(min(self.protocol.choosing_orders, fold.orders))
-        places = [Place(fold, seed, stream) for stream in orders]
-        together = _in_blocks(places, 1) if candidate.strategy.lockstep else ([place] for place in places)
+        positions = [Position(fold, seed, stream) for stream in orders]
+        together = _in_blocks(positions, 1) if candidate.strategy.lockstep else ([position] for position in positions)
         return [self._group(candidate, shared, of, choosing=True) for of in together]
 
     def chosen(self, rows: pd.DataFrame, causes: Mapping[str, str]) -> Plan:
@@ -316,35 +313,35 @@ class Plan:
         """All cells, lazily, in the groups that are computed together."""
         for configuration in self.configurations:
             shared = self._determinants(configuration)
-            for places in self._together(configuration):
-                yield self._group(configuration, shared, places)
+            for positions in self._together(configuration):
+                yield self._group(configuration, shared, positions)
 
-    def _together(self, configuration: Configuration) -> Iterator[Sequence[Place]]:
+    def _together(self, configuration: Configuration) -> Iterator[Sequence[Position]]:
         """Places of cells that are learned side by side."""
         folds = tuple(self.protocol.folds(self.subjects))
         streams, seeds = range(self._streams(configuration)), self._seeds(configuration)
         if not configuration.strategy.lockstep:
-            return ([Place(fold, seed, stream)] for fold in folds for stream in streams for seed in seeds)
+            return ([Position(fold, seed, stream)] for fold in folds for stream in streams for seed in seeds)
         if configuration.strategy.sequential:
-            places = [Place(fold, seed, stream) for stream in streams for fold in folds for seed in seeds]
-            return _in_blocks(places, len(seeds))
+            positions = [Position(fold, seed, stream) for stream in streams for fold in folds for seed in seeds]
+            return _in_blocks(positions, len(seeds))
         return (
-            [Place(fold, seed, stream) for fold in group]
+            [Position(fold, seed, stream) for fold in group]
             for group in _balanced(folds)
             for stream in streams
             for seed in seeds
         )
 
     def _group(
-        self, configuration: Configuration, shared: str, places: Sequence[Place], *, choosing: bool = False
+        self, configuration: Configuration, shared: str, positions: Sequence[Position], *, choosing: bool = False
     ) -> Group:
         # Which cells are stacked with which may change the last bits of their numbers.
-        beside = [digest(places)] if len(places) > 1 else []
+        beside = [digest(positions)] if len(positions) > 1 else []
         cells = []
-        for place in places:
-            keeps = not choosing and self._keeps_model(configuration, place.seed, place.stream)
-            told = [shared, place.fold, self._recorded(place.fold), place.seed, place.stream, keeps, *beside]
-            cells.append(Cell(configuration, *place, keeps, digest(told)))
+        for fold, seed, stream in positions:
+            keeps = not choosing and self._keeps_model(configuration, seed, stream)
+            told = [shared, fold, self._recorded(fold), seed, stream, keeps, *beside]
+            cells.append(Cell(configuration, fold, seed, stream, keeps, digest(told)))
         return Group(tuple(cells))
 
     def _streams(self, configuration: Configuration) -> int:
@@ -471,16 +468,16 @@ def _balanced(folds: Sequence[Fold]) -> Iterator[tuple[Fold, ...]]:
         yield tuple(folds[start:stop])
 
 
-def _in_blocks(places: Sequence[Place], seeds: int) -> Iterator[Sequence[Place]]:
+def _in_blocks(positions: Sequence[Position], seeds: int) -> Iterator[Sequence[Position]]:
     """Places in groups of about as many as are learned side by side, those of all seeds of an order in one of them.
 
     All but the last are full: a study that gets more orders keeps the cells that it has, but for those of the last.
     Those of a last one that is too small are by themselves, so that several workers may have them.
     """
     size = max(1, _SIDE_BY_SIDE // seeds) * seeds
-    for start in range(0, len(places), size):
-        block = places[start : start + size]
-        yield from [block] if len(block) >= _FEWEST else ([place] for place in block)
+    for start in range(0, len(positions), size):
+        block = positions[start : start + size]
+        yield from [block] if len(block) >= FEWEST else ([position] for position in block)
 
 
 def _place(metric: str) -> str:

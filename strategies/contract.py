@@ -156,6 +156,14 @@ class Strategy(ABC):
         """
         return False
 
+    def at_once(self, learning: Learning, wanted: int) -> int:
+        """How many of the learnings that are wanted should be handed to `fit_many` at once, where it is in lockstep.
+
+        What all of them have shown their observers is kept until the last is done.
+        """
+        del learning
+        return wanted
+
     @abstractmethod
     def fit(self, learning: Learning, observer: Observer) -> Predictor:
         """Learn, calling `observer` at step 0 before any learning and after each step.

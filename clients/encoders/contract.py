@@ -20,6 +20,11 @@ class Encoder(ABC):
 
     stacks_well: ClassVar[bool] = False
 
+    @property
+    def mixes(self) -> bool:
+        """Whether what comes of a window in training depends on the others of its minibatch, as with batch norm."""
+        return False
+
     @abstractmethod
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """Network with freshly initialised weights, drawn from torch's current random state.

@@ -52,6 +52,11 @@ class MLP(Encoder):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     batch_norm: bool = False
 
+    @property
+    def mixes(self) -> bool:
+        """See `Encoder`."""
+        return self.batch_norm
+
     def build(self, shape: tuple[int, ...], outputs: int) -> nn.Module:
         """See `Encoder`."""
         layers: list[nn.Module] = [nn.Flatten()]

@@ -238,7 +238,7 @@ def order_answer(of: Sequence[Spread]) -> Answer:
     )
 
 
-_NO_INTERVAL = "too few orders for an interval"
+_NO_INTERVAL = "no interval (too few orders, or too few values)"
 _NOISIEST = f"f1_spearman{list(NOISE)[-1]}"
 _LOUDEST = list(NOISE.values())[-1]
 

@@ -99,7 +99,7 @@ def _made(of: Sequence[Comparison]) -> str:
 
 def _per_measure(of: Sequence[Comparison]) -> int:
     """How many comparisons of a measure there are at most: those that could be made."""
-    return max(Counter(one.measure for one in of if one.paired.n).values(), default=0)
+    return max(Counter(one.measure for one in of if one.paired.n >= MIN_SUBJECTS).values(), default=0)
 
 
 def _verdicts(of: Sequence[Comparison]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
+import numpy as np
 from avalanche.core import SupervisedPlugin
 from pydantic import Field
 
@@ -18,7 +19,7 @@ from clients.objectives.contract import Objective
 from clients.predictor import NetworkPredictor
 from clients.training import Training
 from strategies.continual.rows import Rows, rows_of
-from strategies.continual.seat import AtSubjects, Seat, Seatable, SeatedTemplate
+from strategies.continual.seat import AtSubjects, Seat, SeatedTemplate, seatable
 from strategies.continual.side_by_side import side_by_side
 from strategies.continual.stream import learn_stream
 from strategies.continual.template import StreamTemplate
@@ -94,7 +95,14 @@ class Continual(Strategy):
     @property
     def lockstep(self) -> bool:
         """See `Strategy`."""
-        return self.seatable and self.encoder.stacks_well
+        stacks = self.encoder.stacks_well and not self.encoder.mixes
+        # One that learns in a way of its own would be passed by.
+        return self.seatable and stacks and type(self).fit is Continual.fit
+
+    def at_once(self, learning: Learning, wanted: int) -> int:
+        """See `Strategy`."""
+        rows = self._rows(learning, wanted)
+        return 1 if rows is None else rows.number
 
     def fit(self, learning: Learning, observer: Observer) -> NetworkPredictor:
         """See `Strategy`; a step is a subject."""
@@ -102,7 +110,7 @@ class Continual(Strategy):
 
     def fit_many(self, learnings: Sequence[Learning], observers: Sequence[Observer]) -> list[Predictor | Exception]:
         """See `Strategy`: streams side by side, where their networks and all that is done to them can be stacked."""
-        rows = self._rows(learnings) if self.lockstep else None
+        rows = self._rows(learnings[0], len(learnings), _longest(learnings)) if self.lockstep and learnings else None
         if rows is None:
             return super().fit_many(learnings, observers)
 
@@ -128,14 +136,19 @@ class Continual(Strategy):
             template=template,
         )
 
-    def _rows(self, learnings: Sequence[Learning]) -> Rows | None:
-        """A stack for these streams; None where there is nothing to stack, or that cannot be stacked."""
-        if len(learnings) < 2 or not all(isinstance(one, Seatable) for one in self.plugins(learnings[0], _unheard)):
+    def _rows(self, learning: Learning, streams: int, longest: int | None = None) -> Rows | None:
+        """A stack for streams like this one; None where they cannot be stacked, or are too few."""
+        if not all(map(seatable, self.plugins(learning, _unheard))):
             return None
-        first = learnings[0]
-        shape, classes = first.training.x.shape[1:], len(first.classes)
-        network = initial_network(self.encoder, self.objective, shape, classes, first.seed)
-        return rows_of(network, self.objective, self.training, shape, classes, len(learnings))
+        shape, classes = learning.training.x.shape[1:], len(learning.classes)
+        network = initial_network(self.encoder, self.objective, shape, classes, learning.seed)
+        longest = longest or _longest([learning])
+        return rows_of(network, self.objective, self.training, shape, classes, streams, longest)
+
+
+def _longest(learnings: Sequence[Learning]) -> int:
+    """Windows of a subject, at most."""
+    return max(int(np.unique(each.training.subject, return_counts=True)[1].max()) for each in learnings)
 
 
 def _unheard(step: int, values: Mapping[str, float]) -> None:

@@ -12,8 +12,9 @@ from avalanche.core import SupervisedPlugin
 from pydantic import Field
 from torch import Tensor, nn
 
-from benchmarks.errors import LearningError, StudyError
+from benchmarks.errors import StudyError
 from strategies.continual.contract import Continual
+from strategies.continual.divergence import diverged
 from strategies.continual.importance import trainable
 from strategies.continual.seat import Seat
 
@@ -126,11 +127,7 @@ class QuadraticPenalty(SupervisedPlugin):
         del kwargs
         self.latest = self.importance(strategy)
         if not all(each.isfinite().all() for each in self.latest):
-            raise LearningError(
-                f"The importance of weights for subject {strategy.experience.subject}, number "
-                f"{strategy.experience.current_experience + 1} of the stream, is not finite: did its training diverge? "
-                "Try a smaller training.learning_rate, or a smaller strength of the strategy."
-            )
+            raise diverged(strategy.experience, "the importance of its weights is not finite")
         met = Quadratic(self.latest, [weight.clone() for weight in self._weights])
         self.memory = met if self.memory is None else self._join(self.memory, met)
 

@@ -6,22 +6,29 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import Protocol
 
 import numpy as np
 import torch
-from avalanche.core import SupervisedPlugin
 from torch import Tensor, nn
 
 from clients.objectives.contract import Objective
 from clients.selection import log_likelihoods
-from clients.stack_size import stack_size
+from clients.stack_size import FEWEST, stack_size
 from clients.stackable import Stackable
 from clients.training import Training, dtype_of, torch_generator
 from strategies.continual.path import Path
 from strategies.continual.row_windows import Judges, RowWindows
 
-FEWEST = 4
-"""Networks that are worth a stack: two of them took 1.2 to 1.3 times as long as one by one, four .7 to .95."""
+
+class Watcher(Protocol):
+    """What looks at every minibatch of a row, by the hooks of a plugin; there is no template that it could look at."""
+
+    def after_backward(self, strategy: None) -> None:
+        """Look at the gradients of the loss, which the network's parameters have, before any penalty is added."""
+
+    def after_update(self, strategy: None) -> None:
+        """Look at the weights after the step."""
 
 
 @dataclass
@@ -80,11 +87,13 @@ class Rows:
         How weights are updated.
     number : int
         Rows.
+    longest : int
+        Windows of a subject, at most.
     """
 
-    def __init__(self, network: Stackable, objective: Objective, training: Training, number: int) -> None:
+    def __init__(self, network: Stackable, objective: Objective, training: Training, number: int, longest: int) -> None:
         self.number = number
-        self._network, self._objective, self._size = network, objective, training.batch_size
+        self._network, self._objective, self._size = network, objective, min(training.batch_size, longest)
         parameters = dict(network.network.named_parameters())
         ends = list(accumulate((each.numel() for each in parameters.values()), initial=0))
         self._shapes = [each.shape for each in parameters.values()]
@@ -100,7 +109,7 @@ class Rows:
         }
         self._program = torch.vmap(self._losses)
         self._networks: dict[int, list[nn.Parameter]] = {}
-        self._watchers: dict[int, list[SupervisedPlugin]] = {}
+        self._watchers: dict[int, list[Watcher]] = {}
         self._courses: dict[int, _Course] = {}
         self._told: list[Tensor] = []
         self._pulls: tuple[Tensor, Tensor] | None = None
@@ -171,12 +180,9 @@ class Rows:
         self._judges = self._judges.with_room(len(x))
         self._judges.put(row, x, y, weights)
 
-    def watch(self, row: int, plugin: SupervisedPlugin) -> None:
-        """Call a plugin's ``after_backward``, before any penalty, and ``after_update`` at the minibatches of a subject.
-
-        The network's parameters then have the gradients of the loss; there is no template to look at.
-        """
-        self._watchers[row].append(plugin)
+    def watch(self, row: int, watcher: Watcher) -> None:
+        """Call a watcher at the minibatches of a row's subject; what it raises ends the training of all rows."""
+        self._watchers[row].append(watcher)
 
     def open_epoch(self, row: int) -> None:
         """Shuffle the windows of a row for another training epoch."""
@@ -209,11 +215,13 @@ class Rows:
 
     def finished(self) -> Mapping[int, Epoch]:
         """What came of the training epoch of each row where it is over: it has to open another, begin or leave."""
-        over = [row for row, course in self._courses.items() if course.done == course.minibatches]
-        told = torch.stack(self._told)
-        scores = self._scores(over) if over and self._judges is not None else [math.nan] * len(over)
         longest = max((course.minibatches for course in self._courses.values()), default=0)
         self._told = self._told[-longest:]
+        over = [row for row, course in self._courses.items() if course.done == course.minibatches]
+        if not over:
+            return {}
+        told = torch.stack(self._told)
+        scores = [math.nan] * len(over) if self._judges is None else self._scores(over)
         return {
             row: Epoch(told[-self._courses[row].minibatches :, row].tolist(), score)
             for row, score in zip(over, scores, strict=True)
@@ -228,7 +236,9 @@ class Rows:
         with torch.no_grad():
             outputs = torch.vmap(self._network)(networks, factors, x)
             likelihoods = log_likelihoods(self._objective, outputs.flatten(0, 1), y.flatten())
-        return (weights * likelihoods.view(y.shape)).sum(dim=1).tolist()
+        # A network may make no number of a window that never was, which would not vanish by a weight of zero.
+        counted = torch.where(weights > 0, weights * likelihoods.view(y.shape), 0)
+        return counted.sum(dim=1).tolist()
 
     def _losses(
         self, weights: Mapping[str, Tensor], constants: Tensor, factors: Sequence[Tensor], x: Tensor, y: Tensor
@@ -243,8 +253,8 @@ class Rows:
         for row, watchers in self._watchers.items():
             if watchers:
                 self._lend(gradient[row], self._networks[row])
-            for plugin in watchers:
-                plugin.after_backward(None)
+            for watcher in watchers:
+                watcher.after_backward(None)
         if self._path is not None:
             self._path.before_step()
         if self._pulls is not None:
@@ -254,8 +264,8 @@ class Rows:
         if self._path is not None:
             self._path.after_step()
         for watchers in self._watchers.values():
-            for plugin in watchers:
-                plugin.after_update(None)
+            for watcher in watchers:
+                watcher.after_update(None)
 
     def _lend(self, gradient: Tensor, network: Sequence[nn.Parameter]) -> None:
         for place, shape, parameter in zip(self._places, self._shapes, network, strict=True):
@@ -281,7 +291,13 @@ class Rows:
 
 
 def rows_of(
-    network: nn.Module, objective: Objective, training: Training, shape: Sequence[int], classes: int, networks: int
+    network: nn.Module,
+    objective: Objective,
+    training: Training,
+    shape: Sequence[int],
+    classes: int,
+    networks: int,
+    longest: int,
 ) -> Rows | None:
     """Rows for so many networks, or for as many of them as are trained well at once; None where a stack is no good.
 
@@ -301,19 +317,23 @@ def rows_of(
         Number of classes, K.
     networks : int
         How many are to be trained.
+    longest : int
+        Windows of a subject, at most.
     """
     x, y = torch.zeros((2, *shape), dtype=dtype_of(network)), torch.zeros(2, dtype=torch.int64)
     size = sum(parameter.nbytes for parameter in network.parameters())
-    number = min(networks, stack_size(size, x[:1].nbytes * training.batch_size))
+    number = min(networks, stack_size(size, x[:1].nbytes * min(training.batch_size, longest)))
     trained = all(parameter.requires_grad for parameter in network.parameters())
     if number < FEWEST or not trained or any(True for _ in network.buffers()):
         return None
     try:
         stackable = Stackable.of(network, x)
-        tried = Rows(stackable, objective, training, 2)
+        tried = Rows(stackable, objective, training, 2, len(x))
         tried.begin(0, x, y, objective.constants(np.full(classes, len(x))), ("tried",))
         tried.open_epoch(0)
         tried.step()
+    except MemoryError:  # It is no property of the network, and another time there may be more.
+        raise
     except Exception:  # Whatever is wrong with it is told when it is trained alone.
         return None
-    return None if stackable.mixing else Rows(stackable, objective, training, number)
+    return None if stackable.mixing else Rows(stackable, objective, training, number, longest)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from avalanche.core import SupervisedPlugin
@@ -15,7 +15,7 @@ from clients.objectives.contract import Objective
 from clients.training import Training
 from strategies.continual.experience import SubjectExperience
 from strategies.continual.rows import Epoch, Rows
-from strategies.continual.template import StreamTemplate
+from strategies.continual.template import HOOKS, StreamTemplate
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ class Seat:
 
     rows: Rows
     row: int
+    _watching: list[_Guarded] = field(default_factory=list, init=False)
 
     def take(self, network: nn.Module) -> None:
         """See `Rows.seat`."""
@@ -39,6 +40,7 @@ class Seat:
 
     def begin(self, x: Tensor, y: Tensor, constants: Tensor, names: Sequence[str | int]) -> None:
         """See `Rows.begin`."""
+        self._watching.clear()
         self.rows.begin(self.row, x, y, constants, names)
 
     def pull(self, curvature: Sequence[Tensor], anchor: Sequence[Tensor]) -> None:
@@ -54,8 +56,9 @@ class Seat:
         self.rows.judge(self.row, x, y, weights)
 
     def watch(self, plugin: SupervisedPlugin) -> None:
-        """See `Rows.watch`."""
-        self.rows.watch(self.row, plugin)
+        """See `Rows.watch`; what the plugin raises comes when the epoch is over, and ends this stream alone."""
+        self._watching.append(_Guarded(plugin))
+        self.rows.watch(self.row, self._watching[-1])
 
     def epoch(self) -> Epoch:
         """Wait until the row has been trained for an epoch."""
@@ -63,7 +66,39 @@ class Seat:
         parent = getcurrent().parent
         assert parent is not None
         epoch: Epoch = parent.switch()
+        for watching in self._watching:
+            if watching.error is not None:
+                raise watching.error
         return epoch
+
+
+class _Guarded:
+    """A watcher whose errors wait for its stream, and which is called no more after the first.
+
+    Attributes
+    ----------
+    error : Exception or None
+        What it raised.
+    """
+
+    def __init__(self, plugin: SupervisedPlugin) -> None:
+        self._plugin = plugin
+        self.error: Exception | None = None
+
+    def after_backward(self, strategy: Any) -> None:
+        """See `Rows.watch`."""
+        self._call(self._plugin.after_backward, strategy)
+
+    def after_update(self, strategy: Any) -> None:
+        """See `Rows.watch`."""
+        self._call(self._plugin.after_update, strategy)
+
+    def _call(self, hook: Callable[[Any], None], strategy: Any) -> None:
+        if self.error is None:
+            try:
+                hook(strategy)
+            except Exception as error:  # Whatever a part throws, the other streams go on.
+                self.error = error
 
 
 @runtime_checkable
@@ -77,6 +112,20 @@ class Seatable(Protocol):
     def take_seat(self, seat: Seat) -> None:
         """Say what the stack has to do at every minibatch of the subject; called when all know of the subject."""
         ...
+
+
+def seatable(plugin: SupervisedPlugin) -> bool:
+    """Whether a stack can do all that a plugin does at minibatches.
+
+    A class that changes what is done there has to say anew what the stack does: by the ``take_seat`` that it inherits,
+    the stack would do what was done before.
+    """
+    kinds = type(plugin).__mro__
+    saying = next((place for place, kind in enumerate(kinds) if "take_seat" in vars(kind)), None)
+    if saying is None:
+        return False
+    changed = [*vars(plugin), *(name for kind in kinds[:saying] for name in vars(kind))]
+    return not set(changed) & {*HOOKS, "pull"}
 
 
 class AtSubjects(SupervisedPlugin):

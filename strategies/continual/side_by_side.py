@@ -37,7 +37,7 @@ def side_by_side(streams: Sequence[Callable[[Seat], T]], rows: Rows) -> list[T |
     waiting, free, seated = deque(runners), deque(range(rows.number)), dict[int, _Runner[T]]()
     try:
         while waiting or seated:
-            while waiting and free:
+            if waiting and free:
                 row, runner = free.popleft(), waiting.popleft()
                 seated[row] = runner
                 runner.begin(Seat(rows, row))
@@ -45,7 +45,7 @@ def side_by_side(streams: Sequence[Callable[[Seat], T]], rows: Rows) -> list[T |
                 rows.leave(row)
                 free.append(row)
                 del seated[row]
-            if seated:
+            if seated and not (waiting and free):
                 rows.step()
                 for row, epoch in rows.finished().items():
                     seated[row].resume(epoch)

@@ -9,11 +9,11 @@ import torch
 from avalanche.core import SupervisedPlugin
 from torch import Tensor
 
-from benchmarks.errors import LearningError
 from benchmarks.windows import Windows
 from clients.objectives.contract import Objective
 from clients.selection import likelihood_weights
 from clients.training import tensors
+from strategies.continual.divergence import diverged
 from strategies.continual.seat import Seat
 
 
@@ -80,10 +80,7 @@ class EarlyStopping(SupervisedPlugin):
         """Put the best weights back."""
         del kwargs
         if not self._kept:
-            raise LearningError(
-                f"No network had a finite validation score on subject {strategy.experience.subject}: did its training "
-                f"diverge? Try a smaller training.learning_rate, or a smaller strength of the strategy."
-            )
+            raise diverged(strategy.experience, "no network had a finite score of its validation windows")
         with torch.no_grad():
             for tensor, kept in zip(_state(strategy), self._kept, strict=True):
                 tensor.copy_(kept)

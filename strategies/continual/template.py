@@ -11,11 +11,11 @@ from avalanche.core import BasePlugin, BaseSGDPlugin, SupervisedPlugin
 from avalanche.training.templates import SupervisedTemplate
 from torch import Tensor, nn
 
-from benchmarks.errors import LearningError
 from benchmarks.windows import IntArray
 from clients.objectives.contract import Objective
 from clients.selection import network_score
 from clients.training import Training, seeded, torch_generator
+from strategies.continual.divergence import diverged
 from strategies.continual.experience import Minibatches, SubjectExperience
 
 
@@ -115,7 +115,7 @@ class StreamTemplate(SupervisedTemplate):
 
     def training_epoch(self, **kwargs: Any) -> None:
         """As Avalanche's, call by call; who does nothing at a hook is not asked at every minibatch."""
-        hooks = [self._doing_something_at(hook) for hook in _HOOKS]
+        hooks = [self._doing_something_at(hook) for hook in HOOKS]
         start, before_forward, after_forward, before_backward, after_backward, before_update, after_update, end = hooks
         losses = []
         for self.mbatch in self.dataloader:  # noqa: B020 - where plugins look for the minibatch
@@ -163,7 +163,7 @@ class StreamTemplate(SupervisedTemplate):
         return [getattr(plugin, hook) for plugin in self.plugins if _does_something(plugin, hook)]
 
 
-_HOOKS = (
+HOOKS = (
     "before_training_iteration",
     "before_forward",
     "after_forward",
@@ -221,20 +221,13 @@ class _StopAtDivergence(SupervisedPlugin):
         if losses and self._limit == math.inf:
             self._limit = _EXPLODED * max(1.0, losses[0])
         if not all(map(math.isfinite, losses)):
-            raise _diverged(strategy, "the loss is not finite")
+            raise diverged(strategy.experience, "the loss is not finite")
         if max(losses, default=0.0) > self._limit:
-            raise _diverged(strategy, f"the loss rose from {self._limit / _EXPLODED:.2g} to {max(losses):.2g}")
+            rise = f"from {self._limit / _EXPLODED:.2g} to {max(losses):.2g}"
+            raise diverged(strategy.experience, f"the loss rose {rise}")
 
     def after_training_exp(self, strategy: StreamTemplate, **kwargs: Any) -> None:
         """See whether all weights are finite: the last step may have lost them, of a penalty that no loss shows."""
         del kwargs
         if not all(bool(parameter.isfinite().all()) for parameter in strategy.model.parameters()):
-            raise _diverged(strategy, "weights are not finite")
-
-
-def _diverged(strategy: StreamTemplate, what: str) -> LearningError:
-    return LearningError(
-        f"Training diverged at subject {strategy.experience.subject}, number "
-        f"{strategy.experience.current_experience + 1} of the stream: {what}. "
-        "Try a smaller training.learning_rate, or a smaller strength of the strategy."
-    )
+            raise diverged(strategy.experience, "weights are not finite")

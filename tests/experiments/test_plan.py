@@ -15,7 +15,6 @@ from benchmarks.errors import DataError, StudyError, UnseenError
 from benchmarks.source import source_files
 from experiments.plan import Plan, cells_of, is_here
 from experiments.study import SHIPPED, Study, read_studies
-from strategies.continual import rows
 from strategies.table import STRATEGIES
 
 BASE: dict[str, Any] = {
@@ -129,10 +128,6 @@ def test_orders_and_seeds_of_a_stream_make_groups_that_keep_the_seeds_of_an_orde
     assert places == [(stream, seed) for stream in range(orders) for seed in range(seeds)]
 
 
-def test_groups_are_as_small_as_stacks_may_be() -> None:
-    assert experiments.plan._FEWEST == rows.FEWEST
-
-
 def test_folds_of_a_stream_are_grouped_with_its_orders(tmp_path: Path) -> None:
     made = plan(tmp_path, configurations=STREAMS["configurations"], orders=3, seeds=2)
     assert sizes(made, "tuned") == [16, 8]
@@ -153,9 +148,10 @@ def test_more_orders_leave_full_groups_as_they_are(tmp_path: Path) -> None:
             "encoder": {"name": "braindecode", "model": "ShallowFBCSPNet"},
             "representation": "raw",
         },
+        {"strategy": "finetuning", "encoder": {"name": "mlp", "batch_norm": True}},
         {"strategy": {"name": "replay", "memory": 10}},
     ],
-    ids=["a network that does not stack well", "a strategy that changes what is learned from"],
+    ids=["a network that does not stack well", "batch norm", "a strategy that changes what is learned from"],
 )
 def test_streams_that_are_learned_one_by_one_are_not_grouped(tmp_path: Path, entry: dict[str, Any]) -> None:
     made = plan(tmp_path, **{**STREAMS, "configurations": {"tuned": entry}}, orders=3, seeds=2)

@@ -127,7 +127,7 @@ def test_several_groups_are_told_apart_and_few_orders_decide_nothing():
         for place, count in (("dreamer", 5), ("seed", 4))
     )
     answer = reliability_answer([many, few])
-    assert "reliable in 1, too few orders for an interval in 1" in answer.verdict
+    assert "reliable in 1, no interval (too few orders, or too few values) in 1" in answer.verdict
     assert [detail.partition(":")[0] for detail in answer.details] == ["ewc (dreamer)", "ewc (seed)"]
 
 
@@ -213,7 +213,7 @@ def test_measurements_are_of_these_people_alone(answer):
 
 def test_two_subjects_show_no_change():
     one = diagnosed_of({("ewc", "f3_rigidity"): {2: [0.5] * 5}})
-    assert "too few orders for an interval in 1" in stiffness_answer([one]).verdict
+    assert "no interval (too few orders, or too few values) in 1" in stiffness_answer([one]).verdict
 
 
 # --- F4 --------------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def counts(data: Subject) -> np.ndarray:
 
 
 def rows(number: int, training: Training = SGD, network: nn.Module | None = None) -> Rows:
-    made = rows_of(network or perceptron(), OBJECTIVE, training, (FEATURES,), CLASSES, number)
+    made = rows_of(network or perceptron(), OBJECTIVE, training, (FEATURES,), CLASSES, number, 100)
     assert made is not None
     assert made.number == number
     return made
@@ -240,6 +240,43 @@ def test_windows_of_whom_a_row_judged_before_do_not_count() -> None:
     assert stack.finished()[0].score == pytest.approx(expected, rel=1e-6)
 
 
+class Unit(nn.Module):
+    """Scales every window to length one, which a window of zeros has no number for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.layer(x / x.norm(dim=1, keepdim=True))
+        return outputs
+
+
+def test_fewer_validation_windows_than_others_have_are_scored_by_themselves() -> None:
+    stack, networks = rows(3, network=Unit()), [Unit() for _ in range(3)]
+    judges = [subject(size, seed=7) for size in (5, 2, 9)]
+    for row, network in enumerate(networks):
+        stack.seat(row, network)
+        begin(stack, row, subject(4))
+        stack.judge(row, *judges[row], weights_of(judges[row]))
+    stack.step()
+    for row, epoch in stack.finished().items():
+        expected = network_score(networks[row], OBJECTIVE, *judges[row], weights_of(judges[row]))
+        assert epoch.score == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_minibatch_larger_than_any_subject_takes_room_for_its_windows_alone() -> None:
+    training = Training(optimizer="sgd", learning_rate=0.1, batch_size=10**9)
+    stack = rows_of(perceptron(), OBJECTIVE, training, (FEATURES,), CLASSES, 4, 8)
+    assert stack is not None
+    network, alone = perceptron(), perceptron()
+    stack.seat(0, network)
+    begin(stack, 0, subject(8))
+    stack.step()
+    train_alone(alone, 0, subject(8), training, epochs=1)
+    torch.testing.assert_close(vector(network), vector(alone), rtol=1e-5, atol=1e-6)
+
+
 def test_without_validation_windows_there_is_no_score() -> None:
     stack, judged = rows(2), subject(4)
     for row in range(2):
@@ -386,13 +423,13 @@ def frozen() -> nn.Module:
 
 @pytest.mark.parametrize("network", [Normed, Decides, Mixes, Idle, frozen])
 def test_networks_that_cannot_be_stacked_get_no_rows(network: Callable[[], nn.Module]) -> None:
-    assert rows_of(network(), OBJECTIVE, SGD, (FEATURES,), CLASSES, 4) is None
+    assert rows_of(network(), OBJECTIVE, SGD, (FEATURES,), CLASSES, 4, 100) is None
 
 
 @pytest.mark.parametrize(("networks", "expected"), [(1, None), (3, None), (4, 4), (9, 9)])
 def test_few_networks_get_no_rows(networks: int, expected: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    found = rows_of(perceptron(), OBJECTIVE, SGD, (FEATURES,), CLASSES, networks)
+    found = rows_of(perceptron(), OBJECTIVE, SGD, (FEATURES,), CLASSES, networks, 100)
     assert (found and found.number) == expected
 
 
@@ -403,14 +440,14 @@ def test_networks_of_which_few_fit_the_cache_get_as_many_rows_as_do_or_none(
     monkeypatch.undo()
     size = sum(parameter.nbytes for parameter in perceptron().parameters())
     monkeypatch.setattr(stack_size, "_CACHED", cached * size)
-    found = rows_of(perceptron(), OBJECTIVE, SGD, (FEATURES,), CLASSES, 9)
+    found = rows_of(perceptron(), OBJECTIVE, SGD, (FEATURES,), CLASSES, 9, 100)
     assert (found and found.number) == expected
 
 
 def test_a_network_whose_rows_are_asked_for_is_left_as_it_was() -> None:
     network = perceptron()
     before, modes = vector(network), [module.training for module in network.modules()]
-    assert rows_of(network, OBJECTIVE, SGD, (FEATURES,), CLASSES, 3) is not None
+    assert rows_of(network, OBJECTIVE, SGD, (FEATURES,), CLASSES, 3, 100) is not None
     assert torch.equal(vector(network), before)
     assert [module.training for module in network.modules()] == modes
     assert all(parameter.grad is None for parameter in network.parameters())

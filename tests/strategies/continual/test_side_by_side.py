@@ -24,10 +24,11 @@ from strategies.continual.contract import Continual, Tell
 from strategies.continual.ewc import EWC
 from strategies.continual.finetuning import FineTuning
 from strategies.continual.mas import MAS
+from strategies.continual.quadratic import MeasuredPenalty
 from strategies.continual.rows import Rows
-from strategies.continual.seat import SeatedTemplate
+from strategies.continual.seat import AtSubjects, Seat, SeatedTemplate
 from strategies.continual.si import SI
-from strategies.contract import Learning, Predictor
+from strategies.contract import Learning, Observer, Predictor
 from tests.strategies.continual.streams import BATCH, REGULAR, made, state, stream, validated
 from tests.strategies.learnings import draws, gaussian_windows, ignore
 
@@ -266,6 +267,46 @@ def test_an_observer_that_raises_ends_its_stream_alone() -> None:
     assert_alike(kept[1:], alone(one, learnings[1:]))
 
 
+class Breaks(AtSubjects):
+    """A watcher that fails at the second minibatch of streams with a seed above 0."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._left = 1 if seed else 10**6
+
+    def take_seat(self, seat: Seat) -> None:
+        seat.watch(self)
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise ZeroDivisionError("a watcher's own fault")
+
+
+class Watched(FineTuning):
+    """Fine-tuning that is watched."""
+
+    def plugins(self, learning: Learning, tell: Tell) -> Sequence[SupervisedPlugin]:
+        return (Breaks(learning.seed),)
+
+
+def test_a_watcher_that_raises_ends_its_stream_alone(stacks: list[Rows]) -> None:
+    learnings = problems()
+    kept = [Kept() for _ in learnings]
+    found = made(Watched, encoder=MLP(hidden=(8,), dropout=0.3)).fit_many(learnings, kept)
+    assert len(stacks) == 1
+    assert [isinstance(each, ZeroDivisionError) for each in found] == [bool(each.seed) for each in learnings]
+    assert_alike(kept[::2], alone(strategy("finetuning"), learnings[::2]))
+
+
+def test_a_network_without_a_finite_score_is_told_with_its_place_in_the_stream() -> None:
+    learnings = [validated(lost(each)) for each in problems()]
+    found = strategy("finetuning", epochs=1).fit_many(learnings, [ignore] * 6)
+    for each, learning in zip(found, learnings, strict=True):
+        assert isinstance(each, LearningError)
+        assert f"subject {learning.training.subjects[1]}, number 2 of the stream" in str(each)
+
+
 def test_a_class_that_is_nowhere_fails_its_stream_before_it_takes_a_step() -> None:
     learnings = problems()
     training = learnings[0].training
@@ -316,11 +357,54 @@ class Halved(FineTuning):
         return (Noisy(),)
 
 
-@pytest.mark.parametrize(
-    "one",
-    [made(Halved), made(FineTuning, encoder=REGULAR), made(SI, strength=1.0, encoder=REGULAR)],
-    ids=["a plugin of one's own", "batch norm", "batch norm with a penalty"],
-)
+class Clamped(MeasuredPenalty):
+    """A penalty whose pull has a bound: a stack would do what is done for the penalty that it inherits from."""
+
+    def pull(self) -> list[Tensor]:
+        return [each.clamp(-0.01, 0.01) for each in super().pull()]
+
+
+class ClampedEWC(EWC):
+    """EWC with a penalty of one's own."""
+
+    def plugins(self, learning: Learning, tell: Tell) -> Sequence[SupervisedPlugin]:
+        return (Clamped(self.strength, self.join, self._measure),)
+
+
+class Counting(AtSubjects):
+    """Says that it does nothing at minibatches, and does."""
+
+    def after_backward(self, strategy: Any, **kwargs: Any) -> None:
+        for parameter in strategy.model.parameters():
+            parameter.grad.mul_(0.5)
+
+
+class Counted(FineTuning):
+    """Fine-tuning with such a plugin."""
+
+    def plugins(self, learning: Learning, tell: Tell) -> Sequence[SupervisedPlugin]:
+        return (Counting(),)
+
+
+class Twice(FineTuning):
+    """Learns in a way of its own: the stream, and then with another seed."""
+
+    def fit(self, learning: Learning, observer: Observer) -> NetworkPredictor:
+        super().fit(learning, ignore)
+        return super().fit(replace(learning, seed=learning.seed + 100), observer)
+
+
+ALONE: Mapping[str, Continual] = {
+    "a plugin of one's own": made(Halved),
+    "a hook of one's own": made(Counted),
+    "a pull of one's own": made(ClampedEWC, strength=100.0, mode="online"),
+    "a way of learning of one's own": made(Twice),
+    "batch norm": made(FineTuning, encoder=REGULAR),
+    "batch norm with a penalty": made(SI, strength=1.0, encoder=REGULAR),
+}
+
+
+@pytest.mark.parametrize("one", ALONE.values(), ids=ALONE)
 def test_what_cannot_be_stacked_is_learned_one_by_one_to_the_bit(one: Continual, stacks: list[Rows]) -> None:
     learnings = problems()
     for ours, theirs in zip(seated(one, learnings), alone(one, learnings), strict=True):
