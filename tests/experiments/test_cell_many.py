@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,21 +13,30 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.cohort import Cohort
 from benchmarks.errors import LearningError
+from benchmarks.normalization import Stream as StreamStatistics
 from benchmarks.normalization import Training as TrainingStatistics
 from benchmarks.predictions import Predictions
 from benchmarks.windows import Windows
+from clients import stack_size
 from clients.encoders.mlp import MLP
 from clients.objectives.cross_entropy import CrossEntropy
 from clients.training import Training
 from experiments import cell
 from experiments.cell import Job, compute, compute_many
 from experiments.records import MeasurementRecord, Outcome
+from strategies.continual.finetuning import FineTuning
 from strategies.contract import Learning, Listener, Observer, Predictor, Strategy, report
 from strategies.federated.averaging import FedAvg
 from strategies.federated.federation import Federation
 from strategies.grids.in_process import InProcess
 from tests.experiments.test_cell import POOLED, Choosing, Knows, Sign, cohort, job
+
+TUNED = FineTuning(
+    normalization=StreamStatistics(), encoder=MLP(hidden=(4,), dropout=0.5), objective=CrossEntropy(),
+    training=Training(learning_rate=0.05, batch_size=8), epochs=3,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -306,3 +317,62 @@ def test_a_federation_tells_the_costs_of_each_round() -> None:
         # Of three learners one is for validation.
         assert [told[step, "client_rounds"] for step in range(3)] == [0, 2, 2]
         assert all(told[step, name] > 0 for step in range(3) for name in ("bytes_up", "bytes_down"))
+
+
+# --- streams --------------------------------------------------------------------------------------------------------
+
+
+def streams(strategy: Strategy) -> list[Job]:
+    """Orders and seeds of one fold, and another fold among them."""
+    places = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1)]
+    of_one = [replace(job(strategy, 0), stream=stream, seed=seed) for stream, seed in places]
+    return [*of_one[:3], job(strategy, 1), *of_one[3:]]
+
+
+@pytest.mark.parametrize("strategy", [TUNED, replace(TUNED, diagnostics=True)], ids=["plain", "diagnosed"])
+def test_orders_and_seeds_of_a_fold_are_each_what_they_are_alone(strategy: FineTuning) -> None:
+    assert strategy.lockstep
+    together = compute_many(cohort(), streams(strategy))
+    for one, other in zip(together, [compute(cohort(), each) for each in streams(strategy)], strict=True):
+        np.testing.assert_allclose(said(one), said(other), atol=1e-5)
+        assert [(s.step, s.subject) for s in one.scores] == [(s.step, s.subject) for s in other.scores]
+        assert [(m.step, m.name) for m in one.measurements] == [(m.step, m.name) for m in other.measurements]
+    assert len({str(said(one)) for one in together}) == len(together)
+
+
+def test_a_fold_is_split_once_and_let_go_after_its_last_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[cell.Split]] = []
+    alive: list[int] = []
+    of = cell.Split.of
+
+    def noted(cohort: Cohort, one: Job) -> cell.Split:
+        gc.collect()
+        alive.append(sum(each() is not None for each in made))
+        split = of(cohort, one)
+        made.append(weakref.ref(split))
+        return split
+
+    monkeypatch.setattr(cell.Split, "of", noted)
+    compute_many(cohort(), streams(TUNED))
+    assert len(made) == 2, "two folds"
+    made.clear(), alive.clear()
+    compute_many(cohort(), folds(TUNED))
+    assert alive == [0, 0, 0, 0], "each fold has one cell"
+
+
+def test_as_many_cells_are_learned_together_as_a_stack_has_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handed: list[int] = []
+    fit_many = FineTuning.fit_many
+
+    def noted(self: FineTuning, learnings: Sequence[Learning], observers: Sequence[Observer]) -> list[Any]:
+        handed.append(len(learnings))
+        return fit_many(self, learnings, observers)
+
+    monkeypatch.setattr(FineTuning, "fit_many", noted)
+    for largest, expected in ((256, [7]), (5, [5, 2]), (3, [1] * 7)):
+        monkeypatch.setattr(stack_size, "_LARGEST", largest)
+        compute_many(cohort(), streams(TUNED))
+        assert handed == expected
+        handed.clear()

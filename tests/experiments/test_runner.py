@@ -266,3 +266,40 @@ def test_one_worker_and_two_that_take_up_what_was_interrupted_give_the_same_rows
     assert (report.computed, report.failed) == (len(gone), 0)
     assert said(one) == said(two)
     pd.testing.assert_frame_equal(rows(one), rows(two), check_exact=True)
+
+
+STREAMS: dict[str, Any] = {
+    "dataset": {"name": "simulated", "subjects": 5, "channels": 3},
+    "protocol": {"name": "stream", "held_out": 1},
+    "orders": 4,
+    "normalization": "stream",
+    "configurations": {
+        "tuned": {"strategy": {"name": "finetuning", "epochs": 3, "diagnostics": True}},
+        "si": {"strategy": {"name": "si", "strength": 1, "epochs": 3}},
+    },
+}
+
+
+def test_orders_and_seeds_that_were_learned_side_by_side_come_again_to_the_bit_after_an_interruption(
+    tmp_path: Path, clusters: list[str]
+) -> None:
+    made, path = plan(tmp_path, **STREAMS), tmp_path / "results" / "small.sqlite"
+    groups = [group for group in made.groups() if group.cells[1:]]
+    assert [len(group.cells) for group in groups] == [4 * 2, 4 * 2]
+    report, _ = ran(tmp_path, made)
+    assert (report.computed, report.failed) == (1 + 2 * 8, 0)
+    whole, words = rows(path), said(path)
+    assert len(set(map(str, words.values()))) > 2, "orders and seeds differ"
+
+    gone = [cell.digest for group in groups for cell in group.cells[2:5]]
+    interrupted(path, gone)
+    assert ran(tmp_path, made)[0].computed == len(gone)
+    pd.testing.assert_frame_equal(rows(path), whole, check_exact=True)
+    assert said(path) == words
+
+
+def test_more_orders_compute_new_groups_alone(tmp_path: Path, clusters: list[str]) -> None:
+    eight = plan(tmp_path, **{**STREAMS, "orders": 8})
+    ran(tmp_path, eight)
+    report, told = ran(tmp_path, plan(tmp_path, **{**STREAMS, "orders": 10}))
+    assert (report.computed, report.failed) == (2 * 2 * 2, 0), told
