@@ -115,7 +115,7 @@ def run_(
         raise typer.Exit(BAD_INPUT)
     if failed:
         console.print(
-            f"[red]{failed} cells failed[/red]; the table says which and why. The same command computes them again, "
+            f"[red]cells failed: {failed}[/red]; the table says which and why. The same command computes them again, "
             f"with the same numbers: that helps where something else was the cause, as a lack of memory. What cannot "
             f"be learned, or diverged, fails until the study is changed.",
             soft_wrap=True,

@@ -9,6 +9,7 @@ from benchmarks.quality import SignalReport
 from clients.training import class_counts
 from experiments.controls import left_out
 from experiments.plan import Plan
+from experiments.report.words import plural
 
 _SUBJECTS_TOLD = 6
 """Up to so many subjects are told one by one."""
@@ -140,10 +141,11 @@ def _seen(plan: Plan) -> Iterator[str]:
 def _stream(plan: Plan) -> Iterator[str]:
     for fold in plan.protocol.folds(plan.subjects):
         if fold.tracked:
+            others = plural(len(fold.scored), "other")
             yield (
-                f"Stream of {len(fold.learners)} people; {len(fold.scored)} others are never learned from, and scores "
-                f"are theirs ({', '.join(fold.scored)}). Of the people in the stream, parts of the windows are kept to "
-                f"stop training early and to score them."
+                f"Stream of {len(fold.learners)} people; {others}, never learned from, whose scores are told "
+                f"({', '.join(fold.scored)}). Of the people in the stream, parts of the windows are kept to stop "
+                f"training early and to score them."
             )
     if (aside := plan.protocol.choosing(plan.subjects)) is not None:
         yield f"{', '.join(aside.learners)} are set aside to choose values on, and neither learned from nor scored."

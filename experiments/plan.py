@@ -188,8 +188,8 @@ class Plan:
             if self.protocol.choosing(self.subjects) is None:
                 raise StudyError(
                     f"configurations: {one.label} leaves a value open, and protocol {self.study.protocol.name} sets "
-                    f"nobody aside to choose it on: give protocol: {{name: stream, choosing_subjects: 6, ...}}, or a "
-                    f"value."
+                    f"nobody aside to choose it on: give protocol: {{name: stream, choosing_subjects: N, ...}}, with N "
+                    f"of the people, or a value."
                 )
             if one.strategy.needs_target or not one.strategy.sequential:
                 raise StudyError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
+from rich.text import Text
 
 from experiments.report.clients import read_clients, render_clients
 from experiments.report.federation import read_costs, render_costs
 from experiments.report.table import render, summarise
+from experiments.report.words import plural
 from experiments.results import Results
 
 
@@ -24,8 +26,13 @@ def page(results: Results) -> Group:
         The results cannot be read, or the study was never run.
     """
     header, digests = results.header(), results.planned()
-    lines = summarise(header, results.cells(digests), results.judged(digests, header, final=True))
+    cells = results.cells(digests)
+    lines = summarise(header, cells, results.judged(digests, header, final=True))
     parts: list[RenderableType] = [render(header, lines)]
+    if missing := len(digests) - len(cells):
+        all_of_them = plural(len(digests), "cell")
+        unfinished = f"Not finished: {missing} of {all_of_them} are not computed yet, and scores are of the rest."
+        parts = [Text(unfinished, style="bold"), "", *parts]
     if told := read_costs(results, header, digests):
         parts += ["", render_costs(header, told)]
     if people := read_clients(results, header, digests):

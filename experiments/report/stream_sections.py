@@ -72,6 +72,7 @@ def done(chapter: Chapter) -> Iterator[Block]:
         f"{_kept(study)} Protocol: {study.cells['protocol'].iloc[0]}. The score is {spoken(header.metric)} of "
         f"each subject, at the level of {study.levels[0]}s; {_chance(header)}."
     )
+    yield from _incomplete(chapter)
     if any(one.group.family.normalization == _STREAM for one in chapter.main):
         yield Paragraph(_unnormalised(header))
     if len(orders) < MIN_SUBJECTS:
@@ -121,7 +122,7 @@ def meanings(chapters: Sequence[Chapter]) -> Iterator[Block]:
 
 
 def troubles(chapter: Chapter) -> Iterator[Block]:
-    """Cells that failed or are still to come, and scores that are undefined, with their causes."""
+    """Cells that failed, and scores that are undefined, with their causes."""
     study = chapter.study
     failed = study.cells[study.cells["status"] == "failed"]
     if len(failed):
@@ -132,8 +133,6 @@ def troubles(chapter: Chapter) -> Iterator[Block]:
             f"{chapter.name}: {len(failed)} of {plural(len(study.cells), 'cell')} failed",
             text=frozenset({0, 2}),
         )
-    if missing := study.planned - len(study.cells):
-        yield Paragraph(f"{chapter.name}: {missing} of {plural(study.planned, 'cell')} are not computed yet.")
     if study.undefined:
         yield Table(
             ("configuration", "scores", "reason"),
@@ -141,6 +140,23 @@ def troubles(chapter: Chapter) -> Iterator[Block]:
             f"{chapter.name}: {sum(study.undefined.values())} of {plural(study.scores, 'score')} are undefined, and "
             f"left out of means",
             text=frozenset({0, 2}),
+        )
+
+
+def _incomplete(chapter: Chapter) -> Iterator[Block]:
+    """What the numbers of some configurations lack."""
+    study = chapter.study
+    if missing := study.planned - len(study.cells):
+        yield Paragraph(
+            f"{chapter.name}: {missing} of {plural(study.planned, 'cell')} are not computed yet, and numbers are of "
+            f"the rest."
+        )
+    failed = study.cells[study.cells["status"] == "failed"]
+    if len(failed):
+        yield Paragraph(
+            f"{chapter.name}: {len(failed)} of {plural(len(study.cells), 'cell')} failed, so that numbers of "
+            f"{', '.join(sorted(set(failed['configuration'])))} are of fewer runs than those beside them, as their "
+            f"orders tell; why they failed stands below."
         )
 
 

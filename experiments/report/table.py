@@ -304,7 +304,7 @@ def _p_text(p: float) -> str:
 def _footer(header: Header, lines: Sequence[Line]) -> Iterator[str]:
     metric = spoken(header.metric)
     seeds, orders = max(line.seeds for line in lines), max(line.orders for line in lines)
-    repeats = f"up to {seeds} seeds" + (f" and {orders} orders" if orders > 1 else "")
+    repeats = f"up to {plural(seeds, 'seed')}" + (f" and {orders} orders" if orders > 1 else "")
     averaged = f"; {repeats} averaged for each before anything else" if seeds * orders > 1 else ""
     yield (
         f"n: held-out subjects, {header.level} level{averaged}. Mean with BCa bootstrap interval, worst and macro-F1: "
@@ -313,7 +313,7 @@ def _footer(header: Header, lines: Sequence[Line]) -> Iterator[str]:
     few = min((line.primary.n for line in lines if line.primary.n), default=ENOUGH_SUBJECTS)
     if few < ENOUGH_SUBJECTS:
         yield (
-            f"With {few} subjects a bootstrap interval is too narrow, it covers less than its 95 %; below "
+            f"With {plural(few, 'subject')} a bootstrap interval is too narrow, it covers less than its 95 %; below "
             f"{MIN_SUBJECTS} none is given."
         )
     yield from _comparison(header, lines)

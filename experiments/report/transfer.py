@@ -54,7 +54,7 @@ def transfer_answer(of: Sequence[Comparison], margin: float, people: str, measur
         f"over orders gives a p below {number(ALPHA)} after Holm's correction over the comparisons of a family in the "
         f"same score, and the sum of its ranks the direction. Equivalent: two one-sided tests show that the difference "
         f"is below {number(margin)} either way. "
-        + " ".join(f"{_FAMILIES[name]}, {_made(mine)} a score: {_verdicts(mine)}" for name, mine in families.items())
+        + " ".join(f"{_FAMILIES[name]}, {_made(mine)}: {_verdicts(mine)}" for name, mine in families.items())
         + _idle([one for mine in families.values() for one in mine], measured)
     )
     return Answer(
@@ -94,12 +94,14 @@ def _idle(of: Sequence[Comparison], measured: Sequence[Diagnosed]) -> str:
 
 
 def _made(of: Sequence[Comparison]) -> str:
-    return plural(_per_measure(of), "comparison")
+    made, tested = _per_measure(of, 1), _per_measure(of, MIN_SUBJECTS)
+    told = f"{plural(made, 'comparison')} a score"
+    return told if tested in (0, made) else f"{told}, {tested} of them tested, the others over too few orders"
 
 
-def _per_measure(of: Sequence[Comparison]) -> int:
-    """How many comparisons of a measure there are at most: those that could be made."""
-    return max(Counter(one.measure for one in of if one.paired.n >= MIN_SUBJECTS).values(), default=0)
+def _per_measure(of: Sequence[Comparison], orders: int) -> int:
+    """How many comparisons over so many orders or more there are at most of a measure."""
+    return max(Counter(one.measure for one in of if one.paired.n >= orders).values(), default=0)
 
 
 def _verdicts(of: Sequence[Comparison]) -> str:
@@ -121,7 +123,7 @@ def _reach(name: str, of: Sequence[Comparison]) -> Iterator[str]:
         yield f"{name}: over {plural(few, 'order')} nothing is tested, that takes {MIN_SUBJECTS}."
     if not tested:
         return
-    made, sizes = _per_measure(tested), sorted({one.paired.n for one in tested})
+    made, sizes = _per_measure(tested, 1), sorted({one.paired.n for one in tested})
     least = min(1.0, made * minimum_p(sizes[-1]))
     if least >= ALPHA:
         yield (

@@ -409,7 +409,7 @@ def test_a_newcomers_table_with_a_strategy_that_fails_and_a_server_that_does_not
     done = unseen(folder, "run", "mine.yaml", "--set", "protocol.validation_subjects=0",
                   "--tracking-uri", "http://127.0.0.1:1")  # fmt: skip
     assert done.returncode == cli.CELLS_FAILED, done.stderr
-    assert "7 cells failed" in done.stderr
+    assert "cells failed: 7" in done.stderr
     assert "What cannot be learned, or diverged, fails until the study is changed." in done.stderr
     assert "MLflow is behind" in done.stderr
     assert "Traceback" not in done.stderr

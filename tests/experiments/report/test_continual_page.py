@@ -331,6 +331,7 @@ def test_failed_cells_missing_ones_and_undefined_scores_are_told_with_their_caus
     assert table_of(document, "are undefined").rows == (("finetuning", "1", "a class is absent"),)
     scores = table_of(document, "windows: scores")
     assert scores.rows[-1][:3] == ("ewc", "", "-")
+    assert "2 of 3 cells failed, so that numbers of ewc are of fewer runs than those beside them" in text_of(document)
     assert "blocks of trials, where a class has too few of them (2 subjects)" in text_of(document)
 
 
@@ -348,7 +349,8 @@ def test_cells_still_to_come_are_counted(tmp_path: Path):
     study.digests.append("still to come")
     study.add_all([])
     write_page(["small"], Folders(tmp_path / "results"), tmp_path)
-    assert "1 of 2 cells are not computed yet" in (tmp_path / "small.md").read_text(encoding="utf-8")
+    told = (tmp_path / "small.md").read_text(encoding="utf-8")
+    assert told.index("1 of 2 cells are not computed yet, and numbers are of the rest") < told.index("## Scores")
 
 
 @pytest.mark.usefixtures("no_images")

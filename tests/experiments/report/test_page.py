@@ -37,6 +37,14 @@ def test_a_study_without_federations_and_seen_people_has_its_table_alone(study):
     assert "Clients" not in text
 
 
+def test_cells_still_to_come_are_counted_above_the_table(study):
+    assert "Not finished" not in text_of(study)
+    study.digests.append("still to come")
+    study.add_all([])
+    text = text_of(study)
+    assert text.index("Not finished: 1 of 7 cells are not computed yet, and scores are of the rest.") == 0
+
+
 def test_tables_stand_below_each_other_where_there_is_something_to_tell(study):
     outcome = outcome_of("S00", 0.625)
     outcome = replace(outcome, measurements=[MeasurementRecord(1, "bytes_up", 8e6)])
