@@ -10,8 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from experiments.environment import prepare
+
+# How long a test takes says how busy a machine is.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Tests start many processes: each would compile its libraries anew, for seconds, where bytecode is not kept.
 if sys.dont_write_bytecode:

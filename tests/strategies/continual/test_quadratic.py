@@ -419,5 +419,6 @@ class Broken(Given):
 
 def test_importance_that_is_not_finite_names_the_subject() -> None:
     broken = Broken(1.0, lambda old, new: new)
-    with pytest.raises(LearningError, match="subject b, number 2 of the stream, is not finite.*learning_rate"):
+    told = "subject b, number 2 of the stream: the importance of .* not finite.*learning_rate"
+    with pytest.raises(LearningError, match=told):
         made(_with(broken)).fit(opposed(SUBJECTS), ignore)
