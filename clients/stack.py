@@ -162,9 +162,8 @@ class _Dropout:
     def __init__(self, network: Stackable, lessons: Sequence[Lesson], widest: int) -> None:
         self._calls = network.dropout
         self._generators = [torch_generator(*lesson.stream, "dropout") for lesson in lessons] if self._calls else []
-        self._dtype = lessons[0].x.dtype
         shapes = [(len(lessons), widest, *call.shape) for call in self._calls]
-        self._factors = [torch.ones(shape, dtype=self._dtype) for shape in shapes]
+        self._factors = [torch.ones(shape, dtype=lessons[0].x.dtype) for shape in shapes]
 
     def factors(self, sizes: Sequence[int], widest: int) -> tuple[Tensor, ...]:
         """For each call of a dropout layer, factors of the rows still in training, (active, widest, ...)."""

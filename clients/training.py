@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -142,14 +142,25 @@ def seeded(*names: str | int) -> Iterator[None]:
 
     Flower samples clients from Python's global source, dropout and initial weights come from torch's.
     """
-    python, numpy, torchs = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+    before = random_state()
     seed_globally(*names)
     try:
         yield
     finally:
-        random.setstate(python)
-        np.random.set_state(numpy)  # noqa: NPY002
-        torch.set_rng_state(torchs)
+        set_random_state(before)
+
+
+def random_state() -> tuple[Any, ...]:
+    """State of every global random source of the CPU: Python's, numpy's and torch's."""
+    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
+
+
+def set_random_state(state: tuple[Any, ...]) -> None:
+    """Put all global random sources into a state that `random_state` has told."""
+    python, numpy, torchs = state
+    random.setstate(python)
+    np.random.set_state(numpy)  # noqa: NPY002  (libraries below us draw from the global source)
+    torch.set_rng_state(torchs)
 
 
 def seed_globally(*names: str | int) -> None:

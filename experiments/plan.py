@@ -317,7 +317,7 @@ class Plan:
                 yield self._group(configuration, shared, positions)
 
     def _together(self, configuration: Configuration) -> Iterator[Sequence[Position]]:
-        """Places of cells that are learned side by side."""
+        """Positions of cells, in the groups that are learned side by side."""
         folds = tuple(self.protocol.folds(self.subjects))
         streams, seeds = range(self._streams(configuration)), self._seeds(configuration)
         if not configuration.strategy.lockstep:
@@ -469,7 +469,7 @@ def _balanced(folds: Sequence[Fold]) -> Iterator[tuple[Fold, ...]]:
 
 
 def _in_blocks(positions: Sequence[Position], seeds: int) -> Iterator[Sequence[Position]]:
-    """Places in groups of about as many as are learned side by side, those of all seeds of an order in one of them.
+    """Positions in groups of about as many as are learned side by side, those of all seeds of an order in one of them.
 
     All but the last are full: a study that gets more orders keeps the cells that it has, but for those of the last.
     Those of a last one that is too small are by themselves, so that several workers may have them.

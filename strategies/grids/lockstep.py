@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-import torch
 from greenlet import getcurrent, greenlet
 
+from clients.training import random_state, set_random_state
 from strategies.grids.contract import Answer, Engine, Letter
 
 T = TypeVar("T")
@@ -76,19 +74,19 @@ class _Runner(Generic[T]):
 
     def resume(self, answers: list[Answer]) -> None:
         """Let it run, with the answers that it waits for, until it has letters again or is done."""
-        outside = _random_state()
-        _set_random_state(self._random or outside)
+        outside = random_state()
+        set_random_state(self._random or outside)
         self._stack.parent = getcurrent()
         self.letters = self._stack.switch(answers)
-        self._random = _random_state()
-        _set_random_state(outside)
+        self._random = random_state()
+        set_random_state(outside)
 
     def end(self) -> None:
         """End it where it waits; one that is done is left alone."""
         if self._stack:
-            outside = _random_state()
+            outside = random_state()
             self._stack.throw()
-            _set_random_state(outside)
+            set_random_state(outside)
 
     def outcome(self) -> T | Exception:
         """What it returned or raised, once it is done."""
@@ -103,14 +101,3 @@ class _Runner(Generic[T]):
     def _wait(self, letters: Sequence[Letter]) -> list[Answer]:
         answers: list[Answer] = self._stack.parent.switch(letters)
         return answers
-
-
-def _random_state() -> tuple[Any, ...]:
-    return random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-
-
-def _set_random_state(state: tuple[Any, ...]) -> None:
-    python, numpy, torchs = state
-    random.setstate(python)
-    np.random.set_state(numpy)  # noqa: NPY002  (libraries below us draw from the global source)
-    torch.set_rng_state(torchs)

@@ -211,16 +211,22 @@ def test_a_path_is_followed_from_when_it_is_asked_for() -> None:
 def test_the_score_of_an_epoch_is_that_of_the_network_in_eval_mode() -> None:
     stack = rows(3, network=perceptron(dropout=0.4))
     networks = [perceptron(seed, dropout=0.4) for seed in range(3)]
-    judges = [subject(size, seed=7) for size in (5, 2, 9)]
-    for row, network in enumerate(networks):
-        stack.seat(row, network)
-        begin(stack, row, subject(4))
-        stack.judge(row, *judges[row], weights_of(judges[row]))
+    judges = judged(stack, networks)
     stack.step()
     told = stack.finished()
     for row, network in enumerate(networks):
         expected = network_score(network, OBJECTIVE, *judges[row], weights_of(judges[row]))
         assert told[row].score == pytest.approx(expected, rel=1e-6)
+
+
+def judged(stack: Rows, networks: Sequence[nn.Module]) -> list[Subject]:
+    """Seat three networks, each with another number of validation windows, which are returned."""
+    judges = [subject(size, seed=7) for size in (5, 2, 9)]
+    for row, network in enumerate(networks):
+        stack.seat(row, network)
+        begin(stack, row, subject(4))
+        stack.judge(row, *judges[row], weights_of(judges[row]))
+    return judges
 
 
 def weights_of(data: Subject) -> Tensor:
@@ -254,11 +260,7 @@ class Unit(nn.Module):
 
 def test_fewer_validation_windows_than_others_have_are_scored_by_themselves() -> None:
     stack, networks = rows(3, network=Unit()), [Unit() for _ in range(3)]
-    judges = [subject(size, seed=7) for size in (5, 2, 9)]
-    for row, network in enumerate(networks):
-        stack.seat(row, network)
-        begin(stack, row, subject(4))
-        stack.judge(row, *judges[row], weights_of(judges[row]))
+    judges = judged(stack, networks)
     stack.step()
     for row, epoch in stack.finished().items():
         expected = network_score(networks[row], OBJECTIVE, *judges[row], weights_of(judges[row]))
